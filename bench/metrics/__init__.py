@@ -1,0 +1,125 @@
+"""Metrics: one file each. A metric is a function of a built Case; registering it here is all that adding one takes.
+
+    @metric(unit="1", better="lower", stage="static")
+    def params(case: Case) -> int: ...
+
+The function returns a number or a Measurement, raises Skip where it does not apply, and may raise anything else:
+the runner writes it down as `failed`.
+"""
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeVar
+
+from bench.build import Case
+from bench.errors import Skip, UsageError, one_line
+from bench.protocol import Protocol
+from bench.record import Value
+from bench.spec import hint
+from bench.statistics import summarise
+
+Stage = Literal["static", "memory", "time"]
+F = TypeVar("F", bound=Callable[..., "Measurement | float | int"])
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A number that a metric found, or the samples that it is the median of (then value is None), and a remark."""
+
+    value: float | int | None = None
+    samples: Sequence[float] = ()
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """name (a noun without its unit), unit (SI or a count), which direction is better, and how it is measured.
+
+    stage: `static` metrics are deterministic, need no quiet machine and share a worker; each cell's `memory` and
+    `time` metrics run in fresh workers of their own. device: the kind of device that it needs, None for any.
+    version goes up whenever the number changes its meaning.
+    """
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher"]
+    stage: Stage
+    device: str | None
+    version: int
+    function: Callable[[Case], "Measurement | float | int"]
+
+    @property
+    def summary(self) -> str:
+        """The first line of its docstring."""
+        return (self.function.__doc__ or "").strip().splitlines()[0]
+
+    def applies(self, device: str) -> bool:
+        """Whether it can be measured on `device`."""
+        return self.device in (None, device.partition(":")[0])
+
+    def measure(self, case: Case) -> Value:
+        """The Value of `case` in this process. Whatever the function raises becomes a status with its reason."""
+        try:
+            found = self.function(case)
+        except Skip as reason:
+            return self.missing("skipped", one_line(reason))
+        except Exception as error:
+            return self.missing("failed", one_line(error))
+        measured = found if isinstance(found, Measurement) else Measurement(found)
+        if measured.samples:
+            return self.combine([tuple(measured.samples)], [measured.note], case.protocol)
+        return Value(self.name, self.unit, measured.value, note=measured.note, version=self.version)
+
+    def combine(self, samples: Sequence[Sequence[float]], notes: Sequence[str], protocol: Protocol) -> Value:
+        """One Value from the samples of several processes."""
+        estimate, interval = summarise(samples, protocol.seed)
+        return Value(
+            self.name,
+            self.unit,
+            estimate,
+            samples=tuple(tuple(process) for process in samples),
+            interval=interval,
+            note="; ".join(dict.fromkeys(note for note in notes if note)),
+            version=self.version,
+        )
+
+    def missing(self, status: Literal["skipped", "failed"], reason: str) -> Value:
+        """The Value of a case that was not measured."""
+        return Value(self.name, self.unit, None, status=status, note=reason, version=self.version)
+
+
+_METRICS: dict[str, Metric] = {}
+
+
+def metric(
+    *, unit: str, better: Literal["lower", "higher"], stage: Stage, device: str | None = None, version: int = 1
+) -> Callable[[F], F]:
+    """Register the decorated function under its own name."""
+
+    def register(function: F) -> F:
+        name = function.__name__
+        if name in _METRICS:
+            raise ValueError(f"metric {name!r} is registered twice")
+        _METRICS[name] = Metric(name, unit, better, stage, device, version, function)
+        return function
+
+    return register
+
+
+def all_metrics() -> dict[str, Metric]:
+    """Every metric by name: static ones first, each stage in alphabetical order."""
+    for module in pkgutil.iter_modules(__path__):
+        importlib.import_module(f"{__name__}.{module.name}")
+    stages = ("static", "memory", "time")
+    return dict(sorted(_METRICS.items(), key=lambda item: (stages.index(item[1].stage), item[0])))
+
+
+def select(names: Sequence[str]) -> list[Metric]:
+    """The metrics of these names; all for none. Raises UsageError on an unknown name."""
+    known = all_metrics()
+    for name in names:
+        if name not in known:
+            raise UsageError(f"no metric {name!r}{hint(name, list(known))}; metrics are {', '.join(known)}")
+    return [known[name] for name in names] if names else list(known.values())

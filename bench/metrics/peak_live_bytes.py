@@ -1,0 +1,51 @@
+"""Peak of live tensors, predicted without running anything."""
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+
+from bench.build import Case, autocast, create, image_shape, weight_dtype
+from bench.errors import one_line
+from bench.live_bytes import LiveBytes
+from bench.metrics import Measurement, metric
+
+
+@metric(unit="B", better="lower", stage="static")
+def peak_live_bytes(case: Case) -> Measurement:
+    """Peak bytes of live tensors in one call, weights and images included, predicted with fake tensors.
+
+    Follows the Spec's batch, precision, device and attention path, uncompiled. It misses scratch space inside
+    operators, so it is a lower bound on `peak_memory`. Where the model's code asks for numbers it runs on real CPU
+    tensors, and the note says so.
+    """
+    shape, dtype = image_shape(case.spec, case.spec.batch), weight_dtype(case.spec)
+    try:
+        model = create(case.spec, "meta")
+        with FakeTensorMode():
+            images = torch.empty(shape, dtype=dtype, device=case.spec.device)
+            return Measurement(_peak(case, _as_fake(model, dtype, case.spec.device), images))
+    except Exception as error:
+        torch.manual_seed(case.protocol.seed)
+        peak = _peak(case, create(case.spec, "cpu").to(dtype), torch.randn(shape, dtype=dtype))
+        return Measurement(peak, note=f"run on real CPU tensors, since on fake ones: {one_line(error)}")
+
+
+def _peak(case: Case, model: nn.Module, images: Tensor) -> int:
+    tracker = LiveBytes([*model.parameters(), *model.buffers(), images])
+    with torch.no_grad(), autocast(case.spec), tracker:
+        model(images)
+    return tracker.peak
+
+
+def _as_fake(model: nn.Module, dtype: torch.dtype, device: str) -> nn.Module:
+    """`model` with tensors of `device` that hold no numbers; to be called inside FakeTensorMode."""
+    fakes: dict[int, tuple[Tensor, Tensor]] = {}  # the original is kept too, lest its id is used again
+
+    def fake(tensor: Tensor) -> Tensor:
+        if id(tensor) not in fakes:
+            kept = dtype if tensor.is_floating_point() else tensor.dtype
+            fakes[id(tensor)] = tensor, torch.empty(tensor.shape, dtype=kept, device=device)
+        return fakes[id(tensor)][1]
+
+    model._apply(fake)
+    return model

@@ -1,0 +1,39 @@
+"""Model names: timm's registry, which every room that offers models writes into."""
+
+from collections.abc import Iterable, Sequence
+from fnmatch import fnmatchcase
+
+import timm
+
+from bench.errors import UsageError
+from bench.spec import hint
+
+
+def resolve(patterns: Sequence[str]) -> list[str]:
+    """Registered names that the patterns match (`*`, `?`, `[...]` as in a shell), in order, each once.
+
+    Raises UsageError naming the pattern that matches nothing, with near names.
+    """
+    known = timm.list_models()
+    names: dict[str, None] = {}
+    for pattern in patterns:
+        if any(sign in pattern for sign in "*?["):
+            found: Iterable[str] = [name for name in known if fnmatchcase(name, pattern)]
+        else:
+            found = [pattern] if timm.is_model(pattern) else []
+        if not found:
+            raise UsageError(f"no model {pattern!r}{hint(pattern, known)}; `run_bench.py list` shows all")
+        names.update(dict.fromkeys(found))
+    return list(names)
+
+
+def input_size(model: str) -> tuple[int, int, int]:
+    """(channels, height, width) that the registry names for `model`; 3, 224, 224 where it names none."""
+    config = timm.get_pretrained_cfg(model)
+    channels, height, width = config.input_size if config else (3, 224, 224)
+    return channels, height, width
+
+
+def default_size(model: str) -> tuple[int, int]:
+    """(height, width) of `model`'s own input."""
+    return input_size(model)[1:]

@@ -1,0 +1,165 @@
+"""The runner: cells in, records out, one flushed line as soon as a cell is done."""
+
+import os
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Protocol as Interface
+
+from filelock import FileLock
+
+from bench import jsonl
+from bench.environment import Environment, capture
+from bench.metrics import Metric, select
+from bench.protocol import Protocol
+from bench.record import Record, Value
+from bench.spec import Spec
+from bench.worker import Answer, Worker
+
+
+@dataclass(frozen=True)
+class Cell:
+    """What is asked of one Spec: the metrics, by name, in the order in which the record holds them."""
+
+    spec: Spec
+    metrics: tuple[str, ...]
+
+
+class Observer(Interface):
+    """Hears of a run's progress."""
+
+    def begin(self, cell: Cell) -> None:
+        """A cell is begun."""
+
+    def measuring(self, metric: str) -> None:
+        """A metric of it is begun."""
+
+    def end(self, record: Record, kept: bool) -> None:
+        """A cell is done; kept if its record was in the file already."""
+
+
+def run(
+    cells: Sequence[Cell],
+    protocol: Protocol,
+    path: Path,
+    observer: Observer,
+    register: Sequence[str] = (),
+    resume: bool = False,
+) -> list[Record]:
+    """Measure every cell and append its record to `path`; returns the records, in the order of the cells.
+
+    resume keeps a record of the file instead of measuring where Spec, Protocol, metrics with their versions,
+    environment fingerprint and measuring code are the same. Raises RecordsError if the file is not one of ours.
+    """
+    present = jsonl.read(path) if path.exists() else []
+    records = []
+    with _Bench(protocol, observer, register) as bench:
+        for cell in cells:
+            observer.begin(cell)
+            kept = _find(cell, protocol, present) if resume else None
+            record = kept or bench.measure(cell)
+            if kept is None:
+                jsonl.append(path, record)
+            records.append(record)
+            observer.end(record, kept is not None)
+    return records
+
+
+def _find(cell: Cell, protocol: Protocol, records: Sequence[Record]) -> Record | None:
+    """The latest record that is this very cell, measured here by this code."""
+    here = capture(cell.spec.device, protocol.threads)
+    asked = {(metric.name, metric.version) for metric in select(cell.metrics)}
+    for record in reversed(records):
+        if (
+            record.spec == cell.spec
+            and record.protocol == protocol
+            and {(value.metric, value.version) for value in record.values} == asked
+            and record.environment.fingerprint == here.fingerprint
+            and record.environment.code == here.code
+        ):
+            return record
+    return None
+
+
+class _Bench:
+    """Holds the worker that all static metrics share; workers for the rest come and go."""
+
+    def __init__(self, protocol: Protocol, observer: Observer, register: Sequence[str]) -> None:
+        self.protocol = protocol
+        self.observer = observer
+        self.register = register
+        self._static: Worker | None = None
+
+    def __enter__(self) -> "_Bench":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._static is not None:
+            self._static.close()
+
+    def measure(self, cell: Cell) -> Record:
+        """One cell, each stage in its own pass. A worker that dies leaves its metrics `failed`, with the cause."""
+        time = datetime.now(UTC).isoformat(timespec="seconds")
+        metrics = select(cell.metrics)
+        values = {
+            metric.name: metric.missing("skipped", f"needs a {metric.device} device, and this is {cell.spec.device}")
+            for metric in metrics
+            if not metric.applies(cell.spec.device)
+        }
+        answers: list[Answer] = []
+        for stage, processes in (("static", 1), ("memory", 1), ("time", self.protocol.processes)):
+            of_stage = [metric for metric in metrics if metric.stage == stage and metric.name not in values]
+            if of_stage:
+                ask = self._ask_static if stage == "static" else self._ask_fresh
+                asked = [ask(cell.spec, [metric.name for metric in of_stage]) for _ in range(processes)]
+                values |= {metric.name: _merge(metric, asked, self.protocol) for metric in of_stage}
+                answers += asked
+        return Record(
+            spec=cell.spec,
+            protocol=self.protocol,
+            environment=self._environment(cell.spec, answers),
+            values=tuple(values[metric.name] for metric in metrics),
+            time=time,
+            impl=next((answer.impl for answer in reversed(answers) if answer.impl), None),
+        )
+
+    def _ask_static(self, spec: Spec, metrics: list[str]) -> Answer:
+        if self._static is None or not self._static.alive:
+            self._static = Worker(self.register)
+        return self._static.ask(spec, metrics, self.protocol, self.observer.measuring)
+
+    def _ask_fresh(self, spec: Spec, metrics: list[str]) -> Answer:
+        with _device_lock(spec.device):
+            worker = Worker(self.register)
+            try:
+                return worker.ask(spec, metrics, self.protocol, self.observer.measuring)
+            finally:
+                worker.close()
+
+    def _environment(self, spec: Spec, answers: Sequence[Answer]) -> Environment:
+        """What the last pass saw, since the switches of timing are set there; the parent's view if none answered."""
+        seen = [answer.environment for answer in answers if answer.environment]
+        return seen[-1] if seen else capture(spec.device, self.protocol.threads)
+
+
+def _merge(metric: Metric, answers: Sequence[Answer], protocol: Protocol) -> Value:
+    """One Value from one answer a process: samples are joined; the first that is not `ok` speaks for all."""
+    values = [
+        answer.values.get(metric.name) or metric.missing("failed", answer.death or "the worker did not answer")
+        for answer in answers
+    ]
+    for number, value in enumerate(values, 1):
+        if value.status == "failed" and len(values) > 1:
+            return metric.missing("failed", f"process {number} of {len(values)}: {value.note}")
+        if value.status != "ok" or len(values) == 1:
+            return value
+    samples = [process for value in values for process in value.samples]
+    return metric.combine(samples, [value.note for value in values], protocol)
+
+
+def _device_lock(device: str) -> FileLock:
+    """One timed cell a device at a time, over all runs of this user on this machine."""
+    name = device.replace(":", "-")
+    return FileLock(Path(tempfile.gettempdir()) / f"vitbench-{os.getuid()}-{name}.lock")

@@ -1,0 +1,170 @@
+"""A worker: a fresh process that measures what it is asked, and whose death costs only what it was measuring.
+
+Parent and worker talk over a pipe in plain values. The parent blocks in `connection.wait`; it never polls.
+"""
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import Any
+
+from bench.environment import Environment, capture
+from bench.errors import one_line
+from bench.protocol import Protocol
+from bench.record import Value
+from bench.spec import Spec
+
+_SPAWN = multiprocessing.get_context("spawn")
+
+
+@dataclass
+class Answer:
+    """What came back. death says why the worker answered no further, empty if it did."""
+
+    values: dict[str, Value] = field(default_factory=dict)
+    environment: Environment | None = None
+    impl: str | None = None
+    death: str = ""
+
+
+class Worker:
+    """The parent's side. register names modules that the worker imports first (they register models with timm)."""
+
+    def __init__(self, register: Sequence[str] = ()) -> None:
+        descriptor, name = tempfile.mkstemp(prefix="vitbench-", suffix=".log")
+        os.close(descriptor)
+        self._log = Path(name)
+        self._pipe, theirs = _SPAWN.Pipe()
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, name, tuple(register)), daemon=True)
+        with _interrupts_blocked():  # inherited: Ctrl-C reaches the parent alone, which then ends the worker
+            self._process.start()
+        theirs.close()
+
+    def ask(
+        self, spec: Spec, metrics: Sequence[str], protocol: Protocol, on_start: Callable[[str], None] = lambda _: None
+    ) -> Answer:
+        """Measure `metrics` of `spec`; on_start hears the name of each as it begins. Never raises for the worker."""
+        answer = Answer()
+        deadline = time.monotonic() + protocol.time_limit
+        try:
+            self._pipe.send((spec.to_dict(), list(metrics), protocol.to_dict()))
+            while True:
+                left = deadline - time.monotonic()
+                if not (left > 0 and wait([self._pipe, self._process.sentinel], timeout=left)):
+                    self.close()
+                    answer.death = f"stopped at the time limit of {protocol.time_limit:g} s"
+                    return answer
+                kind, content = self._pipe.recv()  # EOFError once a dead worker's last words are read
+                if kind == "start":
+                    on_start(content)
+                elif kind == "value":
+                    value = Value.from_dict(content)
+                    answer.values[value.metric] = value
+                elif kind == "error":
+                    answer.death = content
+                    return answer
+                else:
+                    answer.environment = Environment.from_dict(content["environment"])
+                    answer.impl = content["impl"]
+                    return answer
+        except (EOFError, OSError):
+            answer.death = self._cause_of_death()
+            return answer
+
+    @property
+    def alive(self) -> bool:
+        """Whether it can be asked again."""
+        return self._process.is_alive()
+
+    def close(self) -> None:
+        """End the process and take its log away."""
+        self._process.kill()
+        self._process.join()
+        self._pipe.close()
+        self._log.unlink(missing_ok=True)
+
+    def _cause_of_death(self) -> str:
+        self._process.join()
+        code = self._process.exitcode or 0
+        cause = (
+            f"the worker was killed by {signal.Signals(-code).name}" if code < 0 else f"the worker exited with {code}"
+        )
+        if code == -signal.SIGKILL:
+            cause += " (by hand, or by the system when memory runs out)"
+        last = [line.strip() for line in self._log.read_text(errors="replace").splitlines() if line.strip()][-1:]
+        return ": ".join([cause, *last])
+
+
+def _serve(pipe: Connection, log: str, register: Sequence[str]) -> None:
+    """The worker's side: answer requests until the parent hangs up."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(descriptor, stream)
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    with contextlib.suppress(EOFError, BrokenPipeError):
+        while True:
+            request = pipe.recv()
+            try:
+                _answer(pipe, register, *request)
+            except Exception as error:  # what goes wrong outside a metric, such as a module that cannot be imported
+                pipe.send(("error", one_line(error)))
+
+
+def _answer(
+    pipe: Connection,
+    register: Sequence[str],
+    spec_data: dict[str, Any],
+    metrics: list[str],
+    protocol_data: dict[str, Any],
+) -> None:
+    # Imported here: the parent imports this module too, and needs no torch to send a request.
+    import torch
+    from threadpoolctl import threadpool_limits
+
+    from bench.build import Case
+    from bench.metrics import select
+
+    for module in register:
+        importlib.import_module(module)
+    spec, protocol = Spec.from_dict(spec_data), Protocol.from_dict(protocol_data)
+    torch.set_num_threads(protocol.threads)
+    with threadpool_limits(protocol.threads):
+        case = Case(spec, protocol)
+        for metric in select(metrics):
+            pipe.send(("start", metric.name))
+            pipe.send(("value", metric.measure(case).to_dict()))
+        environment = capture(spec.device, protocol.threads)
+    try:
+        impl = case.impl
+    except Exception:  # a model that cannot be built has no route; its metrics have said why
+        impl = None
+    pipe.send(("done", {"environment": environment.to_dict(), "impl": impl}))
+
+
+def _die_with_parent() -> None:
+    """A worker whose parent is gone measures for nobody and disturbs the next run."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+@contextlib.contextmanager
+def _interrupts_blocked() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask") or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

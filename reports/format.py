@@ -1,0 +1,64 @@
+"""From SI units to what people read. The only place where a number is rounded."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pandas as pd
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a unit is shown: times `factor`, as `unit`, with `digits` significant digits."""
+
+    unit: str
+    factor: float = 1.0
+    digits: int = 3
+
+
+_SCALES: Mapping[str, Scale] = {
+    "s": Scale("ms", 1e3),
+    "B": Scale("MiB", 2**-20, 4),
+    "MAC": Scale("GMACs", 1e-9, 4),
+    "img/s": Scale("img/s"),
+}
+_METRICS: Mapping[str, Scale] = {"params": Scale("M", 1e-6, 4)}
+_NAMES: Mapping[str, str] = {"macs_fvcore": "MACs (fvcore)", "macs": "MACs"}
+
+
+def scale(metric: str, unit: str) -> Scale:
+    """The scale of a metric: its own, or that of its unit."""
+    return _METRICS.get(metric) or _SCALES.get(unit, Scale(unit, digits=4))
+
+
+def heading(metric: str, unit: str) -> str:
+    """`peak memory (MiB)`: the metric and the unit in which it is shown."""
+    return f"{name(metric)} ({scale(metric, unit).unit})"
+
+
+def name(metric: str) -> str:
+    """A metric's name as words."""
+    return _NAMES.get(metric, metric.replace("_", " "))
+
+
+def number(value: float, digits: int) -> str:
+    """`value` with `digits` significant digits, and never fewer than its integer part has."""
+    if pd.isna(value):
+        return ""
+    if value == 0:
+        return "0"
+    decimals = max(0, digits - 1 - int(f"{value:e}".split("e")[1]))
+    return f"{value:,.{decimals}f}"
+
+
+def cell(metric: str, unit: str, value: float, low: float, high: float) -> str:
+    """A table's cell: the number, and half the width of its 95 % interval where it has one."""
+    shown = scale(metric, unit)
+    text = number(value * shown.factor, shown.digits)
+    if pd.isna(low) or pd.isna(high):
+        return text
+    return f"{text} ±{(high - low) / 2 / value:.1%}"
+
+
+def bytes_(value: float) -> str:
+    """Bytes as GiB."""
+    return f"{value / 2**30:.1f} GiB"

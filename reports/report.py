@@ -1,0 +1,105 @@
+"""report.md with its pictures and tables, from records alone."""
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment as Templates
+from jinja2 import PackageLoader, StrictUndefined
+
+from bench.environment import Environment
+from bench.errors import UsageError
+from bench.protocol import Protocol
+from bench.record import Record
+from reports import tables
+from reports.claims import published_top1
+from reports.figures import pictures
+from reports.format import bytes_
+from reports.frame import latest, to_frame
+from reports.style import save
+
+
+def write(records: Sequence[Record], folder: Path) -> Path:
+    """Write report.md, results.csv, values.csv and the pictures into `folder`; returns the path of report.md.
+
+    Raises UsageError if the folder cannot be written to.
+    """
+    everything = to_frame(records)
+    frame = latest(everything)
+    drawn = pictures(frame)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for picture in drawn:
+            if picture.figure:
+                save(picture.figure, folder, picture.name)
+        tables.exact(frame).to_csv(folder / "results.csv", index=False)
+        frame.to_csv(folder / "values.csv", index=False)
+        page = folder / "report.md"
+        page.write_text(render(records, frame, drawn, superseded=len(everything) - len(frame)), encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write the report to {folder}: {error.strerror or error}") from error
+    return page
+
+
+def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[object], superseded: int) -> str:
+    """The page's text."""
+    templates = Templates(
+        loader=PackageLoader("reports"), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    )
+    main = tables.main_rows(frame)
+    timed = frame.loc[frame["metric"] == "throughput", "model"]
+    published = published_top1()
+    published = published[published["name"].isin(timed)].drop(columns="model")
+    times = sorted(record.time for record in records)
+    return templates.get_template("report.md.j2").render(
+        models=frame["model"].unique(),
+        cells=frame[["environment", "id"]].drop_duplicates().shape[0],
+        begun=times[0][:16].replace("T", " "),
+        ended=times[-1][:16].replace("T", " "),
+        failed=(frame["status"] == "failed").sum(),
+        skipped=(frame["status"] == "skipped").sum(),
+        superseded=superseded,
+        environments=[_markdown(_describe(environment)) for environment in _distinct(records)],
+        constant=", ".join(f"{name} {tables.escape(word)}" for name, word in tables.constant(main).items()),
+        results=_markdown(tables.results(main)),
+        memory={title: _markdown(table) for title, table in tables.memory(frame).items()},
+        pictures=drawn,
+        published=_markdown(published),
+        problems=_markdown(tables.problems(frame)),
+        remarks=_markdown(tables.remarks(frame)),
+        protocols=[_sentence(protocol) for protocol in dict.fromkeys(record.protocol for record in records)],
+    )
+
+
+def _markdown(table: pd.DataFrame) -> str:
+    return "" if table.empty else tables.to_markdown(table)
+
+
+def _distinct(records: Sequence[Record]) -> list[Environment]:
+    """One environment a fingerprint: the last, since it is the latest to speak of its clocks and load."""
+    return list({record.environment.fingerprint: record.environment for record in records}.values())
+
+
+def _describe(environment: Environment) -> pd.DataFrame:
+    """An environment as a table of two columns."""
+    state = environment.state
+    facts = {
+        "environment": environment.fingerprint,
+        "CPU": f"{environment.cpu}, {environment.cores} logical cores, {environment.threads} threads used",
+        "memory": bytes_(environment.memory),
+        "GPU": "none used"
+        if environment.gpu is None
+        else f"{environment.gpu}, {bytes_(environment.gpu_memory or 0)}, driver {environment.driver}",
+        "system": f"{environment.system}, Python {environment.python}",
+        "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
+        "code": f"commit {environment.commit or 'unknown'}, measuring code {environment.code}",
+        "state at the last cell": ", ".join(f"{name} {value}" for name, value in state.items()),
+    }
+    return pd.DataFrame({"fact": facts.keys(), "value": facts.values()})
+
+
+def _sentence(protocol: Protocol) -> str:
+    fields = dataclasses.asdict(protocol)
+    name = fields.pop("preset")
+    return f"Preset `{name}`: " + ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in fields.items()) + "."

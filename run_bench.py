@@ -1,0 +1,214 @@
+#!/usr/bin/env python
+"""VitBench's command line: parse, call one function of a room, print, exit code.
+
+0 fine · 1 a gate failed · 2 bad usage · 3 a cell failed or nothing was measured · 4 unclear, in a strict mode ·
+70 an error of ours · 130 Ctrl-C. PyTorch and timm are imported inside the commands that need them.
+"""
+
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from bench.errors import BenchError, UsageError
+from bench.protocol import PRESETS, preset
+
+if TYPE_CHECKING:
+    from bench.protocol import Protocol
+    from bench.record import Record
+    from bench.runner import Cell
+
+RUNS = Path("runs")
+MAIN_RECORDS = RUNS / "main.jsonl"
+RECORDS = RUNS / "records.jsonl"
+REPORT = RUNS / "report"
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+human = Console(stderr=True, highlight=False, soft_wrap=True)
+
+Words = Annotated[list[str] | None, typer.Argument(metavar="WORD...", show_default=False)]
+Preset = Annotated[str, typer.Option("--preset", help=f"How carefully: {', '.join(PRESETS)}.")]
+Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads; one a physical core if not said.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to the standard output.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")]
+
+
+@app.callback(invoke_without_command=True)
+def main_job(
+    context: typer.Context,
+    again: Annotated[bool, typer.Option("--again", help="Measure also what this code has recorded here.")] = False,
+    dry_run: DryRun = False,
+) -> None:
+    """python run_bench.py
+
+    Without a command: the main job. Static numbers of every model of the zoo and of timm's baselines, the small
+    ones timed, then a report: runs/main.jsonl, runs/report/report.md. Asked a second time, it measures only what
+    is not recorded yet (--again measures anew).
+    """
+    if context.invoked_subcommand is not None:
+        if again or dry_run:
+            raise UsageError("--again and --dry-run before a command belong to the main job; put them behind it")
+        return
+    import models
+    from bench.jobs import main_job
+    from bench.plan import default_device
+
+    cells = main_job(models.zoo(), default_device())
+    if dry_run:
+        show_plan(cells, preset("quick"))
+        return
+    code = measure(cells, preset("quick"), MAIN_RECORDS, resume=not again)
+    write_report([MAIN_RECORDS], REPORT)
+    raise typer.Exit(code)
+
+
+@app.command()
+def run(
+    words: Words = None,
+    preset_name: Preset = "standard",
+    threads: Threads = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The records file, appended to.")] = RECORDS,
+    resume: Annotated[bool, typer.Option("--resume", help="Leave out what the file holds already.")] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """python run_bench.py run sgformer_s deit_small_patch16_224 batch=1,8 --preset quick
+
+    Measure models. A WORD is a model name or pattern ('deit_*_patch16_224'), an axis (batch=1,8 size=224,448
+    precision=float32,amp_bfloat16 device=cuda attention=fused,eager layout=channels_last compile=none,default), or
+    metrics=params,macs,latency. The product of all axes is measured, a record a cell; `list` shows names.
+    """
+    import models  # noqa: F401  (registers the zoo)
+    from bench.plan import plan
+
+    protocol = preset(preset_name, threads)
+    cells = plan(words or [])
+    if dry_run:
+        show_plan(cells, protocol, as_json)
+    else:
+        raise typer.Exit(measure(cells, protocol, output, resume, as_json))
+
+
+@app.command()
+def report(
+    files: Annotated[list[Path] | None, typer.Argument(metavar="FILE...", show_default=str(RECORDS))] = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write to.")] = REPORT,
+) -> None:
+    """python run_bench.py report runs/main.jsonl -o runs/report
+
+    Write report.md with its tables (also as CSV) and pictures (PNG and SVG) from records files alone.
+    """
+    write_report(files or [RECORDS], output)
+
+
+@app.command("list")
+def list_(
+    patterns: Annotated[list[str] | None, typer.Argument(metavar="PATTERN...", show_default=False)] = None,
+    metrics: Annotated[bool, typer.Option("--metrics", help="Only the metrics.")] = False,
+    presets: Annotated[bool, typer.Option("--presets", help="Only the presets.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """python run_bench.py list 'sgformer_*' 'deit_*_patch16_224'
+
+    Show models, metrics and presets: the zoo's models, or whatever of the zoo and timm matches a PATTERN.
+    """
+    found: dict[str, Any] = {}
+    if not (metrics or presets):
+        import models
+        from bench.names import resolve
+
+        found["models"] = resolve(patterns) if patterns else models.zoo()
+    if metrics or not (presets or patterns):
+        from bench.metrics import all_metrics
+
+        found["metrics"] = {
+            metric.name: {"unit": metric.unit, "better": metric.better, "stage": metric.stage, "is": metric.summary}
+            for metric in all_metrics().values()
+        }
+    if presets or not (metrics or patterns):
+        found["presets"] = PRESETS
+    if as_json:
+        print(json.dumps(found, indent=2))
+        return
+    for name in found.get("models", ()):
+        print(name)
+    for name, facts in found.get("metrics", {}).items():
+        print(f"{name:16} {facts['unit']:6} {facts['better']:6} is better  {facts['is']}")
+    for name, facts in found.get("presets", {}).items():
+        print(f"{name:16} {' '.join(f'{key}={value:g}' for key, value in facts.items())}")
+    if "models" in found and not patterns:
+        human.print("Any timm model can stand beside these: `run_bench.py list 'deit_*'` shows which match.")
+
+
+def measure(cells: Sequence["Cell"], protocol: "Protocol", path: Path, resume: bool, as_json: bool = False) -> int:
+    """Run the cells under a progress display; returns the exit code."""
+    from bench.progress import Board
+    from bench.runner import run
+
+    with Board(human, cells, protocol) as board:
+        records = run(cells, protocol, path, board, register=("models",), resume=resume)
+    if as_json:
+        for record in records:
+            print(json.dumps(record.to_dict(), allow_nan=False))
+    return conclude(records, path)
+
+
+def conclude(records: Sequence["Record"], path: Path) -> int:
+    """Say where the records are, and whether all is well."""
+    values = [value for record in records for value in record.values]
+    measured = sum(value.status == "ok" for value in values)
+    failed = sum(value.status == "failed" for value in values)
+    human.print(f"{len(records)} records in {path}: {measured} values, {failed} failed", markup=False)
+    return 3 if failed or not measured else 0
+
+
+def write_report(files: Sequence[Path], folder: Path) -> None:
+    """Read, render, say where."""
+    from bench.jsonl import read_all
+    from reports.report import write
+
+    page = write(read_all(files), folder)
+    human.print(f"Report: {page}", markup=False)
+
+
+def show_plan(cells: Sequence["Cell"], protocol: "Protocol", as_json: bool = False) -> None:
+    """The dry run: every cell with its metrics, and a guess of the time."""
+    from bench.progress import expected_seconds
+
+    if as_json:
+        for cell in cells:
+            print(json.dumps({"id": cell.spec.id, "spec": cell.spec.to_dict(), "metrics": cell.metrics}))
+        return
+    for cell in cells:
+        print(f"{cell.spec.id}  {cell.spec}  metrics={','.join(cell.metrics)}")
+    seconds = sum(expected_seconds(cell, protocol) for cell in cells)
+    human.print(f"{len(cells)} cells, preset {protocol.preset}: about {max(1, round(seconds / 60))} min")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit code. Only an error of ours prints a traceback."""
+    try:
+        return int(app(arguments, prog_name="run_bench.py", standalone_mode=False) or 0)
+    except BenchError as error:
+        human.print(f"[red]error:[/] {escape(str(error))}")
+        return 2
+    except (KeyboardInterrupt, typer.Abort):
+        human.print("[red]stopped[/] by Ctrl-C; what was recorded is kept, and --resume goes on from there")
+        return 130
+    except typer.TyperException as error:  # an unknown command or option
+        human.print(f"[red]error:[/] {escape(str(error))}; see run_bench.py --help")
+        return 2
+    except Exception:
+        traceback.print_exc()
+        human.print("[red]error:[/] this is a defect of VitBench; please report it with the lines above")
+        return 70
+
+
+if __name__ == "__main__":
+    sys.exit(main())

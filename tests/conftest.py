@@ -1,0 +1,40 @@
+"""Shared by all tests: a records file to read, an Environment to hold, and the switch that renews golden texts."""
+
+from pathlib import Path
+
+import pytest
+
+from bench.environment import Environment
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update-goldens", action="store_true", help="write golden texts anew; review the diff")
+
+
+@pytest.fixture
+def golden(request: pytest.FixtureRequest):
+    """Compare a text with tests/goldens/NAME, or write it there with --update-goldens."""
+
+    def compare(name: str, text: str) -> None:
+        path = Path(__file__).parent / "goldens" / name
+        if request.config.getoption("--update-goldens"):
+            path.write_text(text, encoding="utf-8")
+        assert text == path.read_text(encoding="utf-8")
+
+    return compare
+
+
+@pytest.fixture
+def environment() -> Environment:
+    return Environment(
+        python="3.11.7",
+        packages={"torch": "2.15.0", "timm": "1.0.31"},
+        commit="0123456789ab",
+        code="ba9876543210",
+        system="Linux 6.1 x86_64",
+        cpu="A CPU",
+        cores=8,
+        threads=4,
+        memory=2**35,
+        state={"load": 0.5},
+    )
