@@ -11,7 +11,9 @@ from bench.statistics import MIN_SAMPLES, median_interval, summarise
 positive = st.floats(1e-6, 1e6)
 
 
-@pytest.mark.parametrize(("n", "ranks"), [(6, (1, 6)), (8, (1, 8)), (9, (2, 8)), (10, (2, 9)), (20, (6, 15)), (100, (40, 61))])
+@pytest.mark.parametrize(
+    ("n", "ranks"), [(6, (1, 6)), (8, (1, 8)), (9, (2, 8)), (10, (2, 9)), (20, (6, 15)), (100, (40, 61))]
+)
 def test_interval_is_between_the_order_statistics_of_the_tables(n, ranks):
     # Ranks of 95 % intervals of the median as printed in tables of nonparametric statistics.
     assert median_interval(list(range(1, n + 1))) == ranks

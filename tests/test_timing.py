@@ -12,7 +12,14 @@ from bench.spec import Spec
 from bench.timing import collect
 
 PROTOCOL = dataclasses.replace(
-    preset("quick", 1), warmup_calls=3, warmup_time=1.0, min_samples=8, min_time=4.0, max_time=20.0, target=0.02, window=2.0
+    preset("quick", 1),
+    warmup_calls=3,
+    warmup_time=1.0,
+    min_samples=8,
+    min_time=4.0,
+    max_time=20.0,
+    target=0.02,
+    window=2.0,
 )
 
 

@@ -62,14 +62,16 @@ class Metric:
     def measure(self, case: Case) -> Value:
         """The Value of `case` in this process. Whatever the function raises becomes a status with its reason."""
         try:
-            found = self.function(case)
+            return self._value(self.function(case), case.protocol)
         except Skip as reason:
             return self.missing("skipped", one_line(reason))
         except Exception as error:
             return self.missing("failed", one_line(error))
+
+    def _value(self, found: "Measurement | float | int", protocol: Protocol) -> Value:
         measured = found if isinstance(found, Measurement) else Measurement(found)
         if measured.samples:
-            return self.combine([tuple(measured.samples)], [measured.note], case.protocol)
+            return self.combine([tuple(measured.samples)], [measured.note], protocol)
         return Value(self.name, self.unit, measured.value, note=measured.note, version=self.version)
 
     def combine(self, samples: Sequence[Sequence[float]], notes: Sequence[str], protocol: Protocol) -> Value:

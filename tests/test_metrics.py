@@ -1,0 +1,227 @@
+"""Metrics, against known answers."""
+
+import dataclasses
+import warnings
+
+import pytest
+import timm
+import torch
+from torch import nn
+
+import models  # noqa: F401  (registers the zoo)
+import tests.misbehaving  # noqa: F401  (registers a model that meta tensors cannot run)
+from bench.build import Case, check, create, fused_attention
+from bench.errors import Skip, UsageError
+from bench.live_bytes import LiveBytes
+from bench.metrics import Measurement, all_metrics, metric, select
+from bench.protocol import preset
+from bench.spec import Spec
+
+DEIT = "deit_tiny_patch16_224"
+PROTOCOL = preset("quick", 1)
+
+
+def measure(name, *args, **kwargs):
+    return all_metrics()[name].measure(Case(Spec(*args, **kwargs), PROTOCOL))
+
+
+@pytest.mark.parametrize("attention", ["fused", "eager"])
+@pytest.mark.parametrize("batch", [1, 8])
+def test_macs_of_deit_tiny_are_those_counted_by_hand(attention, batch):
+    tokens, width, depth = 197, 192, 12
+    patches = 196 * 3 * 16**2 * width
+    block = tokens * 12 * width**2 + 2 * tokens**2 * width
+    by_hand = patches + depth * block + width * 1000
+    value = measure("macs", DEIT, attention=attention, batch=batch)
+    assert value.value == by_hand == 1_253_683_200
+    assert value.note == ""
+
+
+@pytest.mark.parametrize("attention", ["fused", "eager"])
+def test_macs_fvcore_are_the_eager_ones_on_either_path(attention):
+    value = measure("macs_fvcore", DEIT, attention=attention)
+    assert value.value == 1_258_411_200
+    assert "aten::softmax" in value.note
+    assert "attention" not in value.note
+
+
+def test_params_count_shared_ones_once():
+    assert measure("params", DEIT).value == 5_717_416
+    shared = create(Spec(DEIT), "meta")
+    shared.blocks[1].mlp = shared.blocks[0].mlp
+    own = sum(p.numel() for p in shared.parameters())
+    assert own == 5_717_416 - sum(p.numel() for p in shared.blocks[0].mlp.parameters())
+
+
+def test_macs_name_operators_that_might_multiply(monkeypatch):
+    monkeypatch.setattr("bench.metrics.macs.create", lambda spec, device: Foreign())
+    assert measure("macs", DEIT).note == "operators without a FLOP rule: vitbench_test.product.default"
+
+
+@torch.library.custom_op("vitbench_test::product", mutates_args=())
+def product(x: torch.Tensor) -> torch.Tensor:
+    return x @ x.transpose(-2, -1)
+
+
+@product.register_fake
+def _(x):
+    return x.new_empty(*x.shape[:-1], x.shape[-2])
+
+
+class Foreign(nn.Module):
+    """Uses somebody's operator, of which torch's counter knows nothing."""
+
+    def forward(self, x):
+        return product(x)
+
+
+def test_data_dependent_models_fall_back_on_real_tensors_and_say_so():
+    for name in ("macs", "peak_live_bytes"):
+        value = measure(name, "vitbench_asking", size=(32, 32), batch=2)
+        assert value.value > 0
+        assert "real" in value.note, name
+
+
+def test_live_bytes_of_a_chain_are_the_two_largest_neighbours():
+    x = torch.empty(1000, dtype=torch.float32)  # 4000 bytes
+    with LiveBytes([x]) as tracker:
+        y = torch.cat([x, x])  # 8000 more
+        z = y.view(2, 1000)[0]  # a view: nothing
+        del y
+        assert tracker.live == 12_000  # z keeps it alive
+        del z
+        assert tracker.live == 4_000
+        x + 1  # 4000 for a moment
+    assert tracker.peak == 12_000
+    assert tracker.live == 4_000
+
+
+def test_predicted_peak_of_an_mlp_is_the_one_counted_by_hand():
+    class Mlp(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.wide = nn.Linear(3 * 32 * 32, 5000)
+            self.narrow = nn.Linear(5000, 10)
+
+        def forward(self, x):
+            return self.narrow(torch.relu(self.wide(x.flatten(1))))
+
+    model, images = Mlp(), torch.zeros(64, 3, 32, 32)
+    resident = 4 * (sum(p.numel() for p in model.parameters()) + images.numel())
+    with torch.no_grad(), LiveBytes([*model.parameters(), images]) as tracker:
+        model(images)
+    assert tracker.peak == resident + 2 * 4 * 64 * 5000  # before and after relu
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "amp_bfloat16"])
+@pytest.mark.parametrize("attention", ["fused", "eager"])
+def test_predicted_peak_is_that_of_a_real_run(precision, attention):
+    from bench.build import autocast, image_shape, weight_dtype
+
+    spec = Spec(DEIT, batch=2, precision=precision, attention=attention)
+    model, images = (
+        create(spec, "cpu").to(weight_dtype(spec)),
+        torch.zeros(image_shape(spec, 2), dtype=weight_dtype(spec)),
+    )
+    with torch.no_grad(), autocast(spec), LiveBytes([*model.parameters(), *model.buffers(), images]) as tracker:
+        model(images)
+    assert measure("peak_live_bytes", DEIT, batch=2, precision=precision, attention=attention).value == tracker.peak
+
+
+def test_predicted_peak_does_not_see_maps_that_fused_attention_never_stores():
+    large = dict(size=(672, 672))
+    fused = measure("peak_live_bytes", DEIT, attention="fused", **large).value
+    eager = measure("peak_live_bytes", DEIT, attention="eager", **large).value
+    one_map = 4 * 3 * 1765**2
+    assert eager - fused > one_map
+
+
+def test_weights_in_half_precision_take_half_the_bytes():
+    whole, half = (measure("peak_live_bytes", DEIT, precision=precision).value for precision in ("float32", "bfloat16"))
+    assert half == pytest.approx(whole / 2, rel=0.01)
+
+
+def test_tf32_on_a_cpu_is_skipped_with_its_reason():
+    value = measure("latency", DEIT, precision="tf32")
+    assert value.status == "skipped"
+    assert "NVIDIA" in value.note
+
+
+@pytest.mark.parametrize("precision", ["float32", "bfloat16", "amp_bfloat16"])
+@pytest.mark.parametrize("layout", ["contiguous", "channels_last"])
+def test_a_case_is_built_as_its_spec_says(precision, layout):
+    case = Case(Spec("test_vit", size=(160, 160), batch=2, precision=precision, layout=layout), PROTOCOL)
+    kept = torch.bfloat16 if precision == "bfloat16" else torch.float32
+    assert {p.dtype for p in case.model.parameters()} == {kept}
+    assert case.images.dtype == kept
+    assert case.images.shape == (2, 3, 160, 160)
+    assert case.images.is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")
+    assert not case.model.training
+    case.call()
+    assert torch.backends.cudnn.allow_tf32 is False
+
+
+def test_size_and_arguments_reach_the_constructor():
+    vit = create(Spec("test_vit", size=(192, 128)), "meta")
+    assert vit.patch_embed.img_size == (192, 128)
+    assert create(Spec("resnet18", size=(192, 192)), "meta") is not None  # takes no img_size
+    model = create(Spec("test_vit", size=(160, 160), model_args={"in_chans": 1, "num_classes": 5}), "meta")
+    assert (model.patch_embed.proj.in_channels, model.num_classes) == (1, 5)
+    assert Case(Spec("test_vit", size=(160, 160), model_args={"in_chans": 1}), PROTOCOL).images.shape[1] == 1
+
+
+def test_attention_setting_is_that_of_the_spec_and_then_restored():
+    before = timm.layers.use_fused_attn()
+    for attention in ("fused", "eager"):
+        model = create(Spec(DEIT, attention=attention), "meta")
+        assert {bool(block.attn.fused_attn) for block in model.blocks} == {attention == "fused"}
+    with pytest.raises(KeyError), fused_attention(False):
+        raise KeyError
+    assert timm.layers.use_fused_attn() == before
+
+
+def test_refused_sizes_and_arguments_are_one_clear_line():
+    with pytest.raises(UsageError, match=r"^sgformer_s refuses size=384: .* multiple of 224 .*got 384x384\. .*448\.$"):
+        check(Spec("sgformer_s", size=(384, 384)))
+    with pytest.raises(UsageError, match=r"^hiera_tiny_224 refuses size=100: .+$"):  # only its forward pass does
+        check(Spec("hiera_tiny_224", size=(100, 100)))
+    with pytest.raises(UsageError, match=r"^test_vit refuses size=160 colour=red: TypeError: .*'colour'$"):
+        check(Spec("test_vit", size=(160, 160), model_args={"colour": "red"}))
+    check(Spec("test_vit", size=(192, 192)))
+
+
+def test_what_a_metric_raises_becomes_a_status_with_its_reason():
+    def attempt(error):
+        def function(case):
+            raise error
+
+        return dataclasses.replace(all_metrics()["params"], function=function).measure(None)
+
+    assert (attempt(Skip("no such thing")).status, attempt(Skip("no such thing")).note) == ("skipped", "no such thing")
+    failed = attempt(RuntimeError("first line\nsecond line"))
+    assert (failed.status, failed.value, failed.note) == ("failed", None, "RuntimeError: first line")
+
+
+def test_a_number_that_is_none_is_not_ok():
+    nothing = dataclasses.replace(all_metrics()["params"], function=lambda case: Measurement(float("nan")))
+    value = nothing.measure(Case(Spec(DEIT), PROTOCOL))
+    assert value.status == "failed"
+    assert "nan" in value.note
+
+
+def test_registry_lists_all_and_refuses_twins_and_strangers():
+    assert list(all_metrics()) == [
+        "macs", "macs_fvcore", "params", "peak_live_bytes", "peak_memory", "latency", "throughput",
+    ]  # fmt: skip
+    assert all(one.summary and one.unit for one in all_metrics().values())
+    with pytest.raises(ValueError, match="registered twice"):
+        metric(unit="1", better="lower", stage="static")(all_metrics()["params"].function)
+    with pytest.raises(UsageError, match=r"no metric 'mac' \(did you mean macs\?\); metrics are macs, "):
+        select(["params", "mac"])
+
+
+def test_counting_adds_no_warning():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for name in ("params", "macs", "macs_fvcore", "peak_live_bytes"):
+            assert measure(name, "swin_tiny_patch4_window7_224").status == "ok"

@@ -1,0 +1,148 @@
+"""Runner and workers, with real processes."""
+
+import dataclasses
+
+import pytest
+
+from bench import jsonl
+from bench.protocol import preset
+from bench.runner import Cell, _merge, run
+from bench.spec import Spec
+from bench.worker import Answer, Worker
+
+QUICK = dataclasses.replace(
+    preset("quick", 1), warmup_calls=1, warmup_time=0.01, min_samples=6, min_time=0.01, max_time=0.1, window=0.01
+)
+REGISTER = ("tests.misbehaving",)
+SMALL = Spec("test_vit", size=(160, 160))
+
+
+class Log:
+    """An observer that remembers."""
+
+    def __init__(self):
+        self.seen = []
+
+    def begin(self, cell):
+        self.seen.append(("begin", cell.spec.model))
+
+    def measuring(self, metric):
+        self.seen.append(("measuring", metric))
+
+    def end(self, record, kept):
+        self.seen.append(("end", "kept" if kept else "new"))
+
+
+def tiny(name):
+    return Spec(name, size=(32, 32))
+
+
+def test_a_cell_becomes_a_record_with_every_metric(tmp_path):
+    log, path = Log(), tmp_path / "a.jsonl"
+    metrics = ("latency", "params", "peak_memory", "throughput")
+    protocol = dataclasses.replace(QUICK, processes=2)
+    [record] = run([Cell(SMALL, metrics)], protocol, path, log)
+    assert jsonl.read(path) == [record]
+    assert tuple(value.metric for value in record.values) == metrics
+    assert record["params"].value > 0
+    assert record["peak_memory"].status == "skipped"
+    assert "cuda" in record["peak_memory"].note
+    assert [len(record[name].samples) for name in ("latency", "throughput")] == [2, 2]
+    assert record["latency"].interval[0] <= record["latency"].value <= record["latency"].interval[1]
+    assert record.environment.threads == 1
+    assert record.environment.state["float32_matmul_precision"] == "highest"
+    assert log.seen[0] == ("begin", "test_vit")
+    assert log.seen[-1] == ("end", "new")
+    assert log.seen.count(("measuring", "latency")) == 2
+
+
+def test_resume_keeps_only_what_is_the_same_in_all_that_matters(tmp_path):
+    path, cell = tmp_path / "a.jsonl", Cell(tiny("vitbench_asking"), ("params", "macs"))
+
+    def again(cells, protocol=QUICK, resume=True):
+        log = Log()
+        run(cells, protocol, path, log, REGISTER, resume=resume)
+        return [word for kind, word in log.seen if kind == "end"]
+
+    assert again([cell]) == ["new"]
+    assert again([cell]) == ["kept"]
+    assert again([cell], resume=False) == ["new"]
+    assert again([dataclasses.replace(cell, metrics=("params",))]) == ["new"]
+    assert again([cell], dataclasses.replace(QUICK, seed=1)) == ["new"]
+    assert again([dataclasses.replace(cell, spec=Spec("vitbench_asking", size=(32, 32), batch=2))]) == ["new"]
+    assert len(jsonl.read(path)) == 5
+    for field, value in (("threads", 9), ("code", "other")):
+        records = jsonl.read(path)
+        path.unlink()
+        for record in records:
+            environment = dataclasses.replace(record.environment, **{field: value})
+            jsonl.append(path, dataclasses.replace(record, environment=environment))
+        assert again([cell]) == ["new"], field
+
+
+def test_a_failing_model_is_recorded_and_the_sweep_goes_on(tmp_path):
+    cells = [
+        Cell(tiny("vitbench_raising"), ("params", "macs_fvcore", "latency")),
+        Cell(tiny("vitbench_killed"), ("params", "latency", "throughput")),
+        Cell(tiny("vitbench_exiting"), ("latency",)),
+        Cell(tiny("vitbench_asking"), ("latency",)),
+    ]
+    raising, killed, exiting, fine = run(cells, QUICK, tmp_path / "a.jsonl", Log(), REGISTER)
+    assert raising["params"].value == 40
+    for metric in ("macs_fvcore", "latency"):
+        assert raising[metric].note == "RuntimeError: this model is broken"
+    assert killed["params"].status == "ok"
+    for metric in ("latency", "throughput"):
+        assert killed[metric].status == "failed"
+        assert "killed by SIGKILL" in killed[metric].note
+    assert exiting["latency"].note == "the worker exited with 7: last words"
+    assert fine["latency"].status == "ok"
+    assert [record.failed for record in (raising, killed, exiting, fine)] == [True, True, True, False]
+
+
+def test_a_static_worker_that_died_is_replaced(tmp_path):
+    cells = [Cell(tiny("vitbench_killed"), ("macs_fvcore", "params")), Cell(tiny("vitbench_asking"), ("params",))]
+    killed, fine = run(cells, QUICK, tmp_path / "a.jsonl", Log(), REGISTER)
+    assert "SIGKILL" in killed["macs_fvcore"].note
+    assert fine["params"].value == 40
+
+
+def test_the_time_limit_ends_a_worker_and_keeps_what_it_had(tmp_path):
+    limited = dataclasses.replace(QUICK, time_limit=15.0)
+    worker = Worker(REGISTER)
+    answer = worker.ask(tiny("vitbench_slow"), ["params", "latency"], limited)
+    assert answer.values["params"].value == 40
+    assert "latency" not in answer.values
+    assert answer.death == "stopped at the time limit of 15 s"
+    assert not worker.alive
+
+
+def test_a_module_that_cannot_be_imported_is_named():
+    worker = Worker(("tests.no_such_module",))
+    try:
+        answer = worker.ask(SMALL, ["params"], QUICK)
+    finally:
+        worker.close()
+    assert answer.death == "ModuleNotFoundError: No module named 'tests.no_such_module'"
+
+
+def test_a_foreign_records_file_is_refused_before_anything_is_measured(tmp_path):
+    path = tmp_path / "a.jsonl"
+    path.write_text("hello\n")
+    log = Log()
+    with pytest.raises(Exception, match="is not a record"):
+        run([Cell(SMALL, ("params",))], QUICK, path, log)
+    assert log.seen == []
+    assert path.read_text() == "hello\n"
+
+
+def test_one_failed_process_of_several_fails_the_value():
+    from bench.metrics import select
+
+    [latency] = select(["latency"])
+    good = Answer({"latency": latency.combine([[1.0, 2.0]], [""], QUICK)})
+    merged = _merge(latency, [good, Answer(death="the worker was killed")], QUICK)
+    assert (merged.status, merged.note) == ("failed", "process 2 of 2: the worker was killed")
+    both = _merge(latency, [good, good], QUICK)
+    assert both.samples == ((1.0, 2.0), (1.0, 2.0))
+    assert both.value == pytest.approx(2**0.5)  # the median on the log scale
