@@ -28,6 +28,8 @@ RUNS = Path("runs")
 MAIN_RECORDS = RUNS / "main.jsonl"
 RECORDS = RUNS / "records.jsonl"
 REPORT = RUNS / "report"
+STOPPED = 130
+REGISTER = ("models",)  # modules that a worker imports to know our names
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 human = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -152,7 +154,7 @@ def measure(cells: Sequence["Cell"], protocol: "Protocol", path: Path, resume: b
     from bench.runner import run
 
     with Board(human, cells, protocol) as board:
-        records = run(cells, protocol, path, board, register=("models",), resume=resume)
+        records = run(cells, protocol, path, board, register=REGISTER, resume=resume)
     if as_json:
         for record in records:
             print(json.dumps(record.to_dict(), allow_nan=False))
@@ -191,19 +193,25 @@ def show_plan(cells: Sequence["Cell"], protocol: "Protocol", as_json: bool = Fal
     human.print(f"{len(cells)} cells, preset {protocol.preset}: about {max(1, round(seconds / 60))} min")
 
 
+def refuse(message: str) -> int:
+    """Print one line about bad usage; returns its exit code."""
+    human.print(f"[red]error:[/] {escape(message)}")
+    return 2
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code. Only an error of ours prints a traceback."""
     try:
-        return int(app(arguments, prog_name="run_bench.py", standalone_mode=False) or 0)
+        code = int(app(arguments, prog_name="run_bench.py", standalone_mode=False) or 0)
+        if code == STOPPED:  # Typer's own answer to Ctrl-C
+            human.print("[red]stopped[/] by Ctrl-C; what was recorded is kept, and --resume goes on from there")
+        return code
     except BenchError as error:
-        human.print(f"[red]error:[/] {escape(str(error))}")
-        return 2
-    except (KeyboardInterrupt, typer.Abort):
-        human.print("[red]stopped[/] by Ctrl-C; what was recorded is kept, and --resume goes on from there")
-        return 130
+        return refuse(str(error))
+    except typer.BadParameter as error:  # an option's value
+        return refuse(f"{error.format_message()}; see run_bench.py --help")
     except typer.TyperException as error:  # an unknown command or option
-        human.print(f"[red]error:[/] {escape(str(error))}; see run_bench.py --help")
-        return 2
+        return refuse(f"{error}; see run_bench.py --help")
     except Exception:
         traceback.print_exc()
         human.print("[red]error:[/] this is a defect of VitBench; please report it with the lines above")

@@ -109,7 +109,8 @@ def check(spec: Spec) -> None:
         _try(spec, create(spec, "meta"))
     except Exception as error:
         words = [f"size={format_size(spec.size)}", *(f"{key}={value}" for key, value in spec.model_args)]
-        raise UsageError(f"{spec.model} refuses {' '.join(words)}: {one_line(error)}") from error
+        reason = str(error) if isinstance(error, ValueError) else one_line(error)  # a ValueError speaks for itself
+        raise UsageError(f"{spec.model} refuses {' '.join(words)}: {reason}") from error
 
 
 def _try(spec: Spec, model: nn.Module) -> None:

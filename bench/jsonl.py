@@ -9,11 +9,21 @@ from bench.errors import RecordsError, UsageError, one_line
 from bench.record import Record
 
 
+def prepare(path: Path) -> list[Record]:
+    """Make sure that `path` can be appended to, and return what it holds; raises RecordsError as `read` does."""
+    present = read(path) if path.exists() else []
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.open("ab").close()
+    except OSError as error:
+        raise RecordsError(f"cannot write to {path}: {error.strerror or error}") from error
+    return present
+
+
 def append(path: Path, record: Record) -> None:
     """Write `record` as one line, in one system call, and on to the disk: it is there whole or not at all."""
     line = json.dumps(record.to_dict(), allow_nan=False).encode() + b"\n"
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("ab", buffering=0) as file:
             if file.write(line) != len(line):
                 raise OSError(f"only a part of a record of {len(line)} bytes was written")

@@ -51,9 +51,10 @@ def run(
     """Measure every cell and append its record to `path`; returns the records, in the order of the cells.
 
     resume keeps a record of the file instead of measuring where Spec, Protocol, metrics with their versions,
-    environment fingerprint and measuring code are the same. Raises RecordsError if the file is not one of ours.
+    environment fingerprint and measuring code are the same. Raises RecordsError, before anything is measured, if the
+    file is not one of ours or cannot be written to.
     """
-    present = jsonl.read(path) if path.exists() else []
+    present = jsonl.prepare(path)  # before hours are spent on what could not be written
     records = []
     with _Bench(protocol, observer, register) as bench:
         for cell in cells:

@@ -94,9 +94,15 @@ def _describe(environment: Environment) -> pd.DataFrame:
         "system": f"{environment.system}, Python {environment.python}",
         "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
         "code": f"commit {environment.commit or 'unknown'}, measuring code {environment.code}",
-        "state at the last cell": ", ".join(f"{name} {value}" for name, value in state.items()),
+        "state at the last cell": ", ".join(f"{name} {_state(name, value)}" for name, value in state.items()),
     }
     return pd.DataFrame({"fact": facts.keys(), "value": facts.values()})
+
+
+def _state(name: str, value: object) -> str:
+    if name.endswith("clock") and isinstance(value, float):
+        return f"{value * 1e-9:.2f} GHz"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def _sentence(protocol: Protocol) -> str:

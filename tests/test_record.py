@@ -55,11 +55,13 @@ def test_a_metric_that_was_not_asked_for_is_no_number(environment):
 
 def test_file_holds_what_was_appended(tmp_path, environment):
     path = tmp_path / "runs" / "a.jsonl"
+    assert jsonl.prepare(path) == []
     written = [record(environment), record(environment, impl="reference")]
     for one in written:
         jsonl.append(path, one)
     assert jsonl.read(path) == written
     assert path.read_bytes().count(b"\n") == 2
+    assert jsonl.prepare(path) == written
 
 
 def test_a_cut_off_line_is_named_and_nothing_is_lost(tmp_path, environment):
@@ -111,6 +113,8 @@ def test_missing_empty_and_unwritable_files_are_named(tmp_path, environment):
         jsonl.read_all([tmp_path / "empty.jsonl"])
     with pytest.raises(RecordsError, match="cannot write"):
         jsonl.append(tmp_path, record(environment))
+    with pytest.raises(RecordsError, match="cannot write"):
+        jsonl.prepare(tmp_path / "empty.jsonl" / "a.jsonl")
 
 
 def test_schema_number_is_written(environment):

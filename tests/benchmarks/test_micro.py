@@ -1,0 +1,62 @@
+"""Times of single parts: `make microbench`. Nothing is asserted of them; compare two runs on one quiet machine."""
+
+import numpy as np
+import pytest
+import timm
+import torch
+
+import models  # noqa: F401  (registers the zoo)
+from bench.live_bytes import LiveBytes
+from bench.statistics import median_interval, summarise
+
+
+@pytest.fixture(scope="module")
+def sgformer():
+    with torch.inference_mode():
+        yield timm.create_model("sgformer_s").eval()
+
+
+@pytest.mark.parametrize("stage", [1, 2, 3])
+@pytest.mark.parametrize("kind", ["hybrid", "guided"])
+def test_sgformer_attention(benchmark, sgformer, stage, kind):
+    hybrid, guided = getattr(sgformer, f"block{stage}")[:2]
+    x = torch.randn(2, (56 // 2 ** (stage - 1)) ** 2, 64 * 2 ** (stage - 1))
+    _, significance = hybrid.attn(x, None)
+    if kind == "hybrid":
+        benchmark(hybrid.attn, x, None)
+    else:
+        benchmark(guided.attn, x, significance)
+
+
+@pytest.mark.parametrize("model", ["sgformer_s", "deit_small_patch16_224"])
+def test_build_on_meta(benchmark, model):
+    def build():
+        with torch.device("meta"):
+            return timm.create_model(model)
+
+    benchmark(build)
+
+
+@pytest.mark.parametrize("tracked", [False, True])
+def test_live_bytes_tracker(benchmark, tracked):
+    with torch.device("meta"):
+        model = timm.create_model("deit_tiny_patch16_224").eval()
+        images = torch.empty(1, 3, 224, 224)
+
+    def forward():
+        if tracked:
+            with LiveBytes([*model.parameters(), images]):
+                return model(images)
+        return model(images)
+
+    with torch.no_grad():
+        benchmark(forward)
+
+
+def test_median_interval(benchmark):
+    benchmark(median_interval, list(np.random.default_rng(0).random(1000)))
+
+
+def test_hierarchical_bootstrap(benchmark):
+    processes = list(1 + np.random.default_rng(0).random((3, 200)))
+    benchmark.pedantic(summarise, [processes], rounds=3)

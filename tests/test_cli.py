@@ -1,0 +1,213 @@
+"""The command line: messages, exit codes, and that nothing recorded is ever lost."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+import run_bench
+from bench import jsonl
+from bench.record import Record
+
+ROOT = Path(__file__).parent.parent
+STATIC = "metrics=params,macs"
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def call(capsys, *arguments):
+    code = run_bench.main(list(arguments))
+    out, err = capsys.readouterr()
+    return code, out, err
+
+
+def start(*arguments, **kwargs):
+    """The command line as a process of its own."""
+    words = [sys.executable, str(ROOT / "run_bench.py"), *arguments]
+    return subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["run"], "no model named; as in: run_bench.py run sgformer_s"),
+        (["run", "sgformer_x"], "no model 'sgformer_x' (did you mean sgformer_"),
+        (["run", "nothing_like_*"], "no model 'nothing_like_*'; `run_bench.py list` shows all"),
+        (["run", "sgformer_s", "batsh=1"], "no axis 'batsh' (did you mean batch?); axes are batch, size"),
+        (["run", "sgformer_s", "batch=0"], "batch=0: want a positive whole number, as in batch=1,8"),
+        (["run", "sgformer_s", "precision=half"], "precision=half: want one of float32, tf32"),
+        (["run", "sgformer_s", "metrics=speed"], "no metric 'speed'; metrics are macs, macs_fvcore, params"),
+        (["run", "sgformer_s", "size=384"], "sgformer_s refuses size=384: SG-Former takes square images"),
+        (["run", "sgformer_s", "size=225x224"], "multiple of 224 (7x7 windows at strides 4 to 32), got 225x224. Use"),
+        (["run", "sgformer_s", "size=224,448x112"], "sgformer_s refuses size=448x112"),
+        (["run", "sgformer_s", "device=cuda:99"], "device=cuda:99: PyTorch"),
+        (["run", "sgformer_s", "--preset", "fast"], "no preset 'fast'; presets are quick, standard, paper"),
+        (["run", "sgformer_s", "--threads", "0"], "threads=0: want a positive whole number"),
+        (["run", "sgformer_s", "--threads", "two"], "Invalid value for '--threads': "),
+        (["run", "sgformer_s", "--colour", "red"], "No such option"),
+        (["run", "sgformer_s", "-o", "."], "cannot read .: Is a directory"),
+        (["run", "sgformer_s", "-o", "foreign.txt"], "foreign.txt: line 1 is not a record but b'hello"),
+        (["run", "sgformer_s", "-o", "foreign.txt/a.jsonl"], "cannot write to foreign.txt/a.jsonl: "),
+        (["measure"], "No such command 'measure'"),
+        (["list", "sgformer_x"], "no model 'sgformer_x'"),
+        (["report"], "cannot read runs/records.jsonl: No such file or directory"),
+        (["report", "foreign.txt"], "foreign.txt: line 1 is not a record but b'hello"),
+        (["report", "cut.jsonl"], "cut.jsonl: line 2 is cut off; the 1 records before it are whole."),
+        (["report", "empty.jsonl"], "no records in empty.jsonl"),
+        (["report", "good.jsonl", "-o", "foreign.txt"], "cannot write the report to foreign.txt"),
+        (["--dry-run", "list"], "belong to the main job"),
+    ],
+)
+def test_bad_usage_is_one_clear_line_and_code_2(capsys, arguments, says, tmp_path):
+    good = (ROOT / "tests" / "goldens" / "report" / "records.jsonl").read_bytes().splitlines(keepends=True)[0]
+    files = {"foreign.txt": b"hello\n", "good.jsonl": good, "cut.jsonl": good + good[:99], "empty.jsonl": b""}
+    for name, content in files.items():
+        (tmp_path / name).write_bytes(content)
+    code, out, err = call(capsys, *arguments)
+    assert code == 2
+    assert out == ""
+    assert says in err
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert {name: (tmp_path / name).read_bytes() for name in files} == files
+    assert not list(tmp_path.glob("runs/*.jsonl"))
+
+
+def test_no_cuda_where_cuda_was_asked_for(capsys, monkeypatch):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    code, _, err = call(capsys, "run", "sgformer_s", "device=cuda")
+    assert code == 2
+    assert re.fullmatch(r"error: device=cuda: PyTorch \S+ sees 0 CUDA devices here; use device=cpu\n", err)
+
+
+def test_run_records_and_prints_json(capsys):
+    code, out, err = call(
+        capsys, "run", "sgformer_s", "deit_tiny_patch16_224", "batch=1,8", STATIC, "--preset", "quick", "--json"
+    )
+    assert code == 0
+    printed = [json.loads(line) for line in out.splitlines()]
+    assert [(one["spec"]["model"], one["spec"]["batch"]) for one in printed] == [
+        (model, batch) for model in ("sgformer_s", "deit_tiny_patch16_224") for batch in (1, 8)
+    ]
+    assert jsonl.read(Path("runs/records.jsonl")) == [Record.from_dict(one) for one in printed]
+    assert [record["impl"] for record in printed] == ["reference", "reference", None, None]
+    assert printed[0]["values"][0]["value"] == 22_545_981
+    assert "4 records in runs/records.jsonl: 8 values, 0 failed" in err
+
+
+def test_nothing_measured_is_code_3(capsys):
+    code, _, err = call(capsys, "run", "sgformer_s", "device=cpu", "metrics=peak_memory")
+    assert code == 3
+    assert "1 skipped" in err
+
+
+def test_a_failed_cell_is_code_3_and_names_its_reason(capsys, monkeypatch):
+    import tests.misbehaving  # noqa: F401  (known to the parent; the workers learn of it below)
+
+    monkeypatch.setattr("run_bench.REGISTER", ("models", "tests.misbehaving"))
+    code, _, err = call(capsys, "run", "vitbench_raising", "sgformer_s", "size=224", "metrics=params,macs_fvcore")
+    assert code == 3
+    assert "macs_fvcore failed: RuntimeError: this model is broken" in err
+    assert [record.failed for record in jsonl.read(Path("runs/records.jsonl"))] == [True, False]
+
+
+def test_our_own_defect_is_code_70(capsys, monkeypatch):
+    def broken(*arguments):
+        raise ZeroDivisionError("oops")
+
+    monkeypatch.setattr("bench.plan.plan", broken)
+    code, _, err = call(capsys, "run", "sgformer_s")
+    assert code == 70
+    assert "ZeroDivisionError: oops" in err
+    assert "defect of VitBench" in err
+
+
+def test_dry_run_measures_nothing(capsys):
+    code, out, err = call(capsys, "run", "sgformer_s", "batch=1,8", "--dry-run")
+    assert code == 0
+    assert [line.split()[1:3] for line in out.splitlines()] == [["sgformer_s", "batch=1"], ["sgformer_s", "batch=8"]]
+    assert "2 cells, preset standard: about" in err
+    code, out, _ = call(capsys, "run", "sgformer_s", "--dry-run", "--json")
+    assert json.loads(out)["spec"]["model"] == "sgformer_s"
+    assert not Path("runs").exists()
+
+
+def test_main_job_covers_the_zoo_and_the_baselines(capsys):
+    import models
+
+    code, out, _ = call(capsys, "--dry-run")
+    assert code == 0
+    named = {line.split()[1] for line in out.splitlines()}
+    assert named == {*models.zoo(), "deit_small_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b2"}
+    timed = {line.split()[1] for line in out.splitlines() if "throughput" in line}
+    assert "sgformer_s" in timed
+    assert "sgformer_b" not in timed
+
+
+def test_list_filters(capsys):
+    code, out, _ = call(capsys, "list", "sgformer_?", "--json")
+    assert (code, json.loads(out)) == (0, {"models": ["sgformer_b", "sgformer_m", "sgformer_s"]})
+    _, out, _ = call(capsys, "list", "--metrics", "--json")
+    assert list(json.loads(out)) == ["metrics"]
+    assert json.loads(out)["metrics"]["throughput"]["better"] == "higher"
+    _, out, _ = call(capsys, "list", "--presets")
+    assert [line.split()[0] for line in out.splitlines()] == ["quick", "standard", "paper"]
+    _, out, _ = call(capsys, "list")
+    assert {"sgformer_s", "latency", "quick"} <= {line.split()[0] for line in out.splitlines()}
+
+
+@pytest.mark.parametrize("command", [[], ["run"], ["report"], ["list"]])
+def test_help_starts_with_a_true_example(capsys, command):
+    code, out, _ = call(capsys, *command, "--help")
+    assert code == 0
+    example = next(line.strip() for line in out.splitlines()[1:] if line.strip())
+    assert example.startswith(" ".join(["python run_bench.py", *command]))
+
+
+def test_help_is_fast_because_it_imports_no_torch():
+    script = "import sys, run_bench; run_bench.main(['run', '--help']); assert not {'torch', 'timm'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
+
+
+def test_killed_and_resumed_nothing_is_lost_or_measured_twice(tmp_path):
+    path = tmp_path / "runs" / "records.jsonl"
+    words = ["run", "test_vit", "batch=1,2,3,4", "metrics=params,latency", "--preset", "quick", "--threads", "1"]
+    process = start(*words)
+    while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 2):
+        time.sleep(0.1)
+    process.kill()
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+    before = path.read_bytes()
+    assert 2 <= len(jsonl.read(path)) < 4
+
+    resumed = start(*words, "--resume")
+    _, err = resumed.communicate()
+    assert resumed.returncode == 0, err
+    assert path.read_bytes().startswith(before)
+    assert sorted(record.spec.batch for record in jsonl.read(path)) == [1, 2, 3, 4]
+    assert err.count("recorded before") == len(before.splitlines())
+
+
+def test_ctrl_c_is_code_130_and_leaves_a_readable_file_and_no_worker(tmp_path):
+    path = tmp_path / "runs" / "records.jsonl"
+    process = start("run", "test_vit", "batch=1,2,3,4", "metrics=params,latency", start_new_session=True)
+    while process.poll() is None and not (path.exists() and path.stat().st_size):
+        time.sleep(0.1)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the parent and its workers
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert "stopped by Ctrl-C" in err
+    assert "Traceback" not in err
+    assert 1 <= len(jsonl.read(path)) < 4
+    with pytest.raises(ProcessLookupError):  # nobody of the group is left
+        os.killpg(process.pid, 0)

@@ -1,0 +1,208 @@
+"""Reports: tables and pictures from stored records, without measuring anything."""
+
+import dataclasses
+import re
+import subprocess
+import sys
+from pathlib import Path
+from xml.etree import ElementTree
+
+import matplotlib.image
+import pandas as pd
+import pytest
+
+from bench import jsonl
+from bench.record import Record, Value
+from bench.spec import Spec
+from reports import tables
+from reports.claims import load, published_top1
+from reports.figures import pictures
+from reports.format import cell, heading, number
+from reports.frame import latest, to_frame
+from reports.report import write
+
+ROOT = Path(__file__).parent.parent
+RECORDS = ROOT / "tests" / "goldens" / "report" / "records.jsonl"
+
+
+@pytest.fixture(scope="module")
+def records():
+    return jsonl.read(RECORDS)
+
+
+@pytest.fixture(scope="module")
+def frame(records):
+    return to_frame(records)
+
+
+def drawn(frame):
+    return {picture.name: picture for picture in pictures(frame)}
+
+
+def test_report_is_the_golden_one(records, tmp_path, golden):
+    page = write(records, tmp_path)
+    golden("report/report.md", page.read_text(encoding="utf-8"))
+    golden("report/results.csv", (tmp_path / "results.csv").read_text())
+    golden("report/values.csv", (tmp_path / "values.csv").read_text())
+
+
+def test_every_link_of_the_report_leads_somewhere(records, tmp_path):
+    text = write(records, tmp_path).read_text()
+    links = re.findall(r"\]\(([^)#]+)\)", text)
+    assert len(links) == 8
+    for link in links:
+        assert (tmp_path / link).stat().st_size > 0, link
+    headings = [line.lstrip("# ").lower() for line in text.splitlines() if line.startswith("#")]
+    anchors = {re.sub(r"[^\w -]", "", heading).replace(" ", "-") for heading in headings}
+    assert set(re.findall(r"\]\(#([^)]+)\)", text)) == {"skipped-and-failed"} <= anchors
+
+
+def test_pictures_open_and_are_the_same_bytes_each_time(records, tmp_path):
+    for folder in ("one", "two"):
+        write(records, tmp_path / folder)
+    for name in ("throughput_macs", "accuracy_throughput", "memory_batch"):
+        assert matplotlib.image.imread(tmp_path / "one" / f"{name}.png").shape[:2] == (800, 1280)
+        assert ElementTree.parse(tmp_path / "one" / f"{name}.svg").getroot().tag.endswith("svg")
+        for ending in ("png", "svg"):
+            one, two = ((tmp_path / folder / f"{name}.{ending}").read_bytes() for folder in ("one", "two"))
+            assert one == two
+
+
+def test_report_needs_no_torch(tmp_path):
+    script = (
+        f"import sys, run_bench; code = run_bench.main(['report', {str(RECORDS)!r}, '-o', {str(tmp_path)!r}]);"
+        "assert code == 0; assert not {'torch', 'timm', 'fvcore'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=ROOT, capture_output=True)
+    assert (tmp_path / "report.md").exists()
+
+
+def test_axes_carry_units_and_models_keep_their_look(frame):
+    shown = drawn(frame)
+    axes = {name: picture.figure.axes[0] for name, picture in shown.items()}
+    labels = {name: (ax.get_xlabel(), ax.get_ylabel()) for name, ax in axes.items()}
+    assert labels == {
+        "throughput_macs": ("MACs of one image (10⁹ multiply-accumulates)", "throughput (images/s)"),
+        "accuracy_throughput": ("measured throughput (images/s)", "published ImageNet-1K top-1 (%)"),
+        "memory_batch": ("batch (images)", "peak of live tensors, predicted (MiB)"),
+    }
+    looks = {}
+    for ax in axes.values():
+        handles, names = ax.get_legend_handles_labels()
+        for handle, name in zip(handles, names, strict=True):
+            line = handle[0] if isinstance(handle, tuple) else handle
+            looks.setdefault(name.split()[0], set()).add((line.get_color(), line.get_marker()))
+    assert {len(each) for each in looks.values()} == {1}
+    assert len(set.union(*looks.values())) == len(looks) == 4
+
+
+def test_points_are_where_the_numbers_are(frame):
+    values = frame.set_index(["model", "batch", "metric"])["value"]
+    line = next(line for line in drawn(frame)["memory_batch"].figure.axes[0].lines if line.get_label() == "sgformer_s")
+    assert list(line.get_xdata()) == [1, 2, 4, 8, 16, 32, 64]
+    assert line.get_ydata()[3] == values["sgformer_s", 8, "peak_live_bytes"] / 2**20
+    containers = {c.get_label(): c for c in drawn(frame)["accuracy_throughput"].figure.axes[0].containers}
+    [x], [y] = containers["sgformer_s (b8)"][0].get_data()
+    assert (x, y) == (values["sgformer_s", 8, "throughput"], 83.2)
+
+
+def test_models_without_a_published_figure_are_named_and_not_drawn(frame):
+    picture = drawn(frame)["accuracy_throughput"]
+    assert "not drawn: pvt_v2_b2" in picture.caption
+    assert len(picture.figure.axes[0].containers) == 3
+
+
+def test_nothing_to_draw_says_so(records):
+    static = [dataclasses.replace(r, values=tuple(v for v in r.values if v.metric == "params")) for r in records]
+    for picture in drawn(to_frame([one for one in static if one.values])).values():
+        assert picture.figure is None
+        assert picture.caption.startswith("Not drawn: ")
+
+
+def test_skipped_and_failed_stay_in_the_table_with_their_reasons(frame):
+    table = tables.results(tables.main_rows(frame)).set_index(["model", "batch"])
+    assert table.loc[("pvt_v2_b2", 8), "throughput (img/s)"] == "failed"
+    assert table.loc[("pvt_v2_b2", 8), "peak memory (MiB)"] == "skipped"
+    assert table.loc[("sgformer_b", 1), "throughput (img/s)"] == "-"
+    problems = tables.problems(frame).set_index("metric")
+    assert "killed by SIGKILL" in problems.loc["throughput", "reason"]
+    assert problems.loc["throughput", "cells"] == "pvt_v2_b2 at batch 8"
+
+
+def test_two_environments_are_told_apart(records, tmp_path):
+    other = [
+        dataclasses.replace(one, environment=dataclasses.replace(one.environment, cpu="Another CPU")) for one in records
+    ]
+    text = write([*records, *other], tmp_path).read_text()
+    assert "**The records come from 2 environments" in text
+    assert text.count("| environment ") >= 2
+    assert f"{2 * len(records)} cells" in text
+
+
+def test_what_was_measured_again_counts_once(records, tmp_path):
+    again = [
+        dataclasses.replace(one, values=tuple(dataclasses.replace(v, value=v.value * 2) for v in one.values))
+        for one in records
+        if all(v.status == "ok" for v in one.values)
+    ]
+    frame = to_frame([*records, *again])
+    assert len(latest(frame)) == len(to_frame(records))
+    assert (
+        latest(frame).set_index(["model", "batch", "metric"]).loc[("sgformer_b", 1, "params"), "value"]
+        == 2 * 77_950_293
+    )
+    superseded = sum(len(one.values) for one in again)
+    assert f"{superseded} values were measured again later" in write([*records, *again], tmp_path).read_text()
+
+
+def test_names_and_notes_cannot_break_the_page(environment, records):
+    evil = "a|b`c`*d* <img src=x> [x](y)\n# title __init__"
+    record = Record(
+        Spec("m", model_args={"k": evil}), records[0].protocol, environment,
+        (Value("macs", "MAC", None, status="failed", note=evil), Value("params", "1", 5)), "2026-11-21T05:10:00+00:00",
+    )  # fmt: skip
+    text = tables.to_markdown(tables.problems(to_frame([record])))
+    row = text.splitlines()[2]
+    assert len(text.splitlines()) == 3
+    assert r"a\|b\`c\`\*d\* &lt;img src=x&gt; \[x\](y) # title \_\_init\_\_" in row
+    assert len(re.findall(r"(?<!\\)\|", row)) == 5
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "text"),
+    [
+        (0, 3, "0"),
+        (0.0123456, 3, "0.0123"),
+        (1.23456, 3, "1.23"),
+        (12.3456, 3, "12.3"),
+        (123456.7, 3, "123,457"),
+        (float("nan"), 3, ""),
+    ],
+)
+def test_numbers_keep_their_significant_digits(value, digits, text):
+    assert number(value, digits) == text
+
+
+def test_units_as_people_read_them():
+    assert heading("latency", "s") == "latency (ms)"
+    assert cell("latency", "s", 0.1, 0.09, 0.11) == "100 ±10.0%"
+    assert cell("params", "1", 22_545_981, None, None) == "22.55"
+    assert cell("macs", "MAC", 4_783_848_448, None, None) == "4.784"
+    assert cell("peak_live_bytes", "B", 2**30, None, None) == "1,024"
+
+
+def test_claims_are_read_whole_and_name_their_origin():
+    claims = load()
+    assert len(claims) == 1146
+    assert claims["id"].is_unique
+    assert (claims[["paper", "source", "model", "metric", "provenance"]] != "").all(axis=None)
+    assert set(claims["confidence"]) == {"confirmed", "secondary"}
+
+
+def test_published_accuracies_are_those_of_the_claims():
+    published = published_top1()
+    assert published["name"].is_unique
+    top1 = published.set_index("name")["top1"]
+    assert top1[["sgformer_s", "sgformer_m", "sgformer_b"]].tolist() == [83.2, 84.1, 84.7]
+    assert (top1["swin_tiny_patch4_window7_224"], top1["deit_small_patch16_224"]) == (81.2, 79.9)
+    assert isinstance(published, pd.DataFrame)
