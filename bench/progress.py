@@ -2,13 +2,14 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from datetime import timedelta
 from types import TracebackType
 from typing import Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
-from rich.progress import TimeRemainingColumn as TimeLeft
+from rich.progress import BarColumn, Progress, ProgressColumn, SpinnerColumn, Task, TextColumn
+from rich.text import Text
 
 from bench.metrics import select
 from bench.protocol import Protocol
@@ -31,17 +32,14 @@ class Board:
             SpinnerColumn(),
             TextColumn("{task.fields[done]}/{task.fields[cells]} {task.description}"),
             BarColumn(bar_width=24),
-            TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeLeft(),
-            TextColumn("left"),
+            _TimeLeft(),
             console=console,
             refresh_per_second=1,  # a faster one would take time from what is measured
             transient=True,
             disable=not console.is_terminal,
         )
         total = sum(expected_seconds(cell, protocol) for cell in cells)
-        self._task = self._progress.add_task("", total=total, done=0, cells=self._cells)
+        self._task = self._progress.add_task("", total=total, done=0, cells=self._cells, at=0.0)
         self._cell: Cell | None = None
 
     def __enter__(self) -> Self:
@@ -64,7 +62,9 @@ class Board:
     def end(self, record: Record, kept: bool) -> None:
         assert self._cell is not None
         self._done += 1
-        self._progress.update(self._task, advance=expected_seconds(self._cell, self._protocol), done=self._done)
+        [task] = self._progress.tasks
+        expected = expected_seconds(self._cell, self._protocol)
+        self._progress.update(self._task, advance=expected, done=self._done, at=task.elapsed or 0.0)
         counts = Counter(value.status for value in record.values)
         words = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status])
         mark = "[red]x[/]" if record.failed else "[dim]=[/]" if kept else "[green]v[/]"
@@ -73,6 +73,16 @@ class Board:
         for value in record.values:
             if value.status == "failed":
                 self._console.print(f"    [red]{value.metric} failed:[/] {escape(value.note)}")
+
+
+class _TimeLeft(ProgressColumn):
+    """The time left, from the expected times, corrected by how long the cells done took against theirs."""
+
+    def render(self, task: Task) -> Text:
+        elapsed = task.elapsed or 0.0
+        pace = task.fields["at"] / task.completed if task.completed else 1.0
+        left = max(0.0, pace * (task.total or 0.0) - elapsed)
+        return Text(f"about {timedelta(seconds=round(left))} left")
 
 
 def expected_seconds(cell: Cell, protocol: Protocol) -> float:
