@@ -162,7 +162,10 @@ def measure(cells: Sequence["Cell"], protocol: "Protocol", path: Path, resume: b
 
 
 def conclude(records: Sequence["Record"], path: Path) -> int:
-    """Say where the records are, and whether all is well."""
+    """Show the numbers, say where the records are and whether all is well."""
+    from reports.report import summary
+
+    human.print(f"\n{summary(records)}\n", markup=False)
     values = [value for record in records for value in record.values]
     measured = sum(value.status == "ok" for value in values)
     failed = sum(value.status == "failed" for value in values)

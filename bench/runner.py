@@ -6,7 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import TracebackType
 from typing import Protocol as Interface
+from typing import Self
 
 from filelock import FileLock
 
@@ -93,12 +95,14 @@ class _Bench:
         self.register = register
         self._static: Worker | None = None
 
-    def __enter__(self) -> "_Bench":
+    def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self._static is not None:
-            self._static.close()
+            self._static.__exit__(kind, error, trace)
 
     def measure(self, cell: Cell) -> Record:
         """One cell, each stage in its own pass. A worker that dies leaves its metrics `failed`, with the cause."""
@@ -132,12 +136,8 @@ class _Bench:
         return self._static.ask(spec, metrics, self.protocol, self.observer.measuring)
 
     def _ask_fresh(self, spec: Spec, metrics: list[str]) -> Answer:
-        with _device_lock(spec.device):
-            worker = Worker(self.register)
-            try:
-                return worker.ask(spec, metrics, self.protocol, self.observer.measuring)
-            finally:
-                worker.close()
+        with _device_lock(spec.device), Worker(self.register) as worker:
+            return worker.ask(spec, metrics, self.protocol, self.observer.measuring)
 
     def _environment(self, spec: Spec, answers: Sequence[Answer]) -> Environment:
         """What the last pass saw, since the switches of timing are set there; the parent's view if none answered."""

@@ -15,7 +15,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 from bench.environment import Environment, capture
 from bench.errors import one_line
@@ -60,7 +61,7 @@ class Worker:
             while True:
                 left = deadline - time.monotonic()
                 if not (left > 0 and wait([self._pipe, self._process.sentinel], timeout=left)):
-                    self.close()
+                    self.close(grace=0)
                     answer.death = f"stopped at the time limit of {protocol.time_limit:g} s"
                     return answer
                 kind, content = self._pipe.recv()  # EOFError once a dead worker's last words are read
@@ -80,16 +81,25 @@ class Worker:
             answer.death = self._cause_of_death()
             return answer
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close() if error is None else self.close(grace=0)
+
     @property
     def alive(self) -> bool:
         """Whether it can be asked again."""
         return self._process.is_alive()
 
-    def close(self) -> None:
-        """End the process and take its log away."""
+    def close(self, grace: float = 5.0) -> None:
+        """Hang up, at which an idle worker ends by itself and tidies up; kill it after `grace` seconds."""
+        self._pipe.close()
+        self._process.join(grace)
         self._process.kill()
         self._process.join()
-        self._pipe.close()
         self._log.unlink(missing_ok=True)
 
     def _cause_of_death(self) -> str:

@@ -42,6 +42,11 @@ def write(records: Sequence[Record], folder: Path) -> Path:
     return page
 
 
+def summary(records: Sequence[Record]) -> str:
+    """The table of results alone, as Markdown."""
+    return tables.to_markdown(tables.results(tables.main_rows(latest(to_frame(records)))))
+
+
 def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[object], superseded: int) -> str:
     """The page's text."""
     templates = Templates(

@@ -225,3 +225,43 @@ def test_counting_adds_no_warning():
         warnings.simplefilter("error")
         for name in ("params", "macs", "macs_fvcore", "peak_live_bytes"):
             assert measure(name, "swin_tiny_patch4_window7_224").status == "ok"
+
+
+class FakeCuda:
+    """Stands in for torch.cuda: a call takes 100 bytes for a moment and leaves none behind."""
+
+    def __init__(self):
+        self.allocated = self.peak = 1000
+        self.log = []
+
+    def call(self):
+        self.log.append("call")
+        self.peak = max(self.peak, self.allocated + 100 * self.log.count("call"))  # the first one takes less
+
+    def synchronize(self, device=None):
+        self.log.append("synchronize")
+
+    def reset_peak_memory_stats(self, device):
+        self.log.append("reset")
+        self.peak = self.allocated
+
+    def memory_allocated(self, device):
+        return self.allocated
+
+    def max_memory_allocated(self, device):
+        return self.peak
+
+    def max_memory_reserved(self, device):
+        return 4096
+
+
+def test_peak_memory_is_that_of_the_call_after_a_warm_one(monkeypatch):
+    cuda, case = FakeCuda(), Case(Spec(DEIT, device="cuda"), PROTOCOL)
+    for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated", "max_memory_reserved"):
+        monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
+    monkeypatch.setattr(torch.cuda, "synchronize", cuda.synchronize)
+    monkeypatch.setattr(case, "call", cuda.call)
+    value = all_metrics()["peak_memory"].measure(case)
+    assert value.value == 1200
+    assert value.note == "1000 B before the call; reserved by the allocator: 4096 B"
+    assert cuda.log == ["call", "synchronize", "reset", "call", "synchronize"]

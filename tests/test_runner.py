@@ -118,11 +118,8 @@ def test_the_time_limit_ends_a_worker_and_keeps_what_it_had(tmp_path):
 
 
 def test_a_module_that_cannot_be_imported_is_named():
-    worker = Worker(("tests.no_such_module",))
-    try:
+    with Worker(("tests.no_such_module",)) as worker:
         answer = worker.ask(SMALL, ["params"], QUICK)
-    finally:
-        worker.close()
     assert answer.death == "ModuleNotFoundError: No module named 'tests.no_such_module'"
 
 
