@@ -188,6 +188,7 @@ def test_refused_sizes_and_arguments_are_one_clear_line():
     with pytest.raises(UsageError, match=r"^test_vit refuses size=160 colour=red: TypeError: .*'colour'$"):
         check(Spec("test_vit", size=(160, 160), model_args={"colour": "red"}))
     check(Spec("test_vit", size=(192, 192)))
+    check(Spec("vitbench_asking", size=(64, 64)))  # meta tensors cannot answer it, real ones can
 
 
 def test_what_a_metric_raises_becomes_a_status_with_its_reason():
