@@ -1,8 +1,9 @@
 """The runner: cells in, records out, one flushed line as soon as a cell is done."""
 
-import os
+import contextlib
+import getpass
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,7 +11,7 @@ from types import TracebackType
 from typing import Protocol as Interface
 from typing import Self
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from bench import jsonl
 from bench.environment import Environment, capture
@@ -136,8 +137,23 @@ class _Bench:
         return self._static.ask(spec, metrics, self.protocol, self.observer.measuring)
 
     def _ask_fresh(self, spec: Spec, metrics: list[str]) -> Answer:
-        with _device_lock(spec.device), Worker(self.register) as worker:
+        with self._device(spec.device), Worker(self.register) as worker:
             return worker.ask(spec, metrics, self.protocol, self.observer.measuring)
+
+    @contextlib.contextmanager
+    def _device(self, device: str) -> Iterator[None]:
+        """Hold `device` against all other runs of this user on this machine, waiting for it if need be."""
+        name = f"vitbench-{getpass.getuser()}-{device.replace(':', '-')}.lock"
+        lock = FileLock(Path(tempfile.gettempdir()) / name)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            self.observer.measuring(f"waiting for another run to leave {device}")
+            lock.acquire(poll_interval=1.0)
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _environment(self, spec: Spec, answers: Sequence[Answer]) -> Environment:
         """What the last pass saw, since the switches of timing are set there; the parent's view if none answered."""
@@ -158,9 +174,3 @@ def _merge(metric: Metric, answers: Sequence[Answer], protocol: Protocol) -> Val
             return value
     samples = [process for value in values for process in value.samples]
     return metric.combine(samples, [value.note for value in values], protocol)
-
-
-def _device_lock(device: str) -> FileLock:
-    """One timed cell a device at a time, over all runs of this user on this machine."""
-    name = device.replace(":", "-")
-    return FileLock(Path(tempfile.gettempdir()) / f"vitbench-{os.getuid()}-{name}.lock")

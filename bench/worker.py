@@ -64,7 +64,9 @@ class Worker:
                     self.close(grace=0)
                     answer.death = f"stopped at the time limit of {protocol.time_limit:g} s"
                     return answer
-                kind, content = self._pipe.recv()  # EOFError once a dead worker's last words are read
+                if not self._pipe.poll():  # dead, though a process that it left behind may hold the pipe open
+                    raise EOFError
+                kind, content = self._pipe.recv()
                 if kind == "start":
                     on_start(content)
                 elif kind == "value":

@@ -1,12 +1,13 @@
 """Runner and workers, with real processes."""
 
 import dataclasses
+import threading
 
 import pytest
 
 from bench import jsonl
 from bench.protocol import preset
-from bench.runner import Cell, _merge, run
+from bench.runner import Cell, _Bench, _merge, run
 from bench.spec import Spec
 from bench.worker import Answer, Worker
 
@@ -143,3 +144,24 @@ def test_one_failed_process_of_several_fails_the_value():
     both = _merge(latency, [good, good], QUICK)
     assert both.samples == ((1.0, 2.0), (1.0, 2.0))
     assert both.value == pytest.approx(2**0.5)  # the median on the log scale
+
+
+def test_a_device_that_another_run_holds_is_waited_for(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    log = Log()
+    mine, theirs = (_Bench(QUICK, one, ()) for one in (log, Log()))
+    entered = threading.Event()
+
+    def wait_for_it():
+        with mine._device("cpu"):
+            entered.set()
+
+    thread = threading.Thread(target=wait_for_it)
+    with theirs._device("cpu"):
+        thread.start()
+        assert not entered.wait(1.5)
+        assert log.seen == [("measuring", "waiting for another run to leave cpu")]
+        with theirs._device("cuda:1"):  # a device of its own
+            pass
+    assert entered.wait(30)
+    thread.join()
