@@ -132,8 +132,10 @@ class _Bench:
         )
 
     def _ask_static(self, spec: Spec, metrics: list[str]) -> Answer:
-        if self._static is None or not self._static.alive:
-            self._static = Worker(self.register)
+        if self._static is not None and not self._static.alive:
+            self._static.close()
+            self._static = None
+        self._static = self._static or Worker(self.register)
         return self._static.ask(spec, metrics, self.protocol, self.observer.measuring)
 
     def _ask_fresh(self, spec: Spec, metrics: list[str]) -> Answer:

@@ -121,7 +121,7 @@ def _serve(pipe: Connection, log: str, register: Sequence[str]) -> None:
     descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
-    threading.Thread(target=_die_with_parent, daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(Path(log),), daemon=True).start()
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             request = pipe.recv()
@@ -162,11 +162,12 @@ def _answer(
     pipe.send(("done", {"environment": environment.to_dict(), "impl": impl}))
 
 
-def _die_with_parent() -> None:
+def _die_with_parent(log: Path) -> None:
     """A worker whose parent is gone measures for nobody and disturbs the next run."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
+        log.unlink(missing_ok=True)
         os._exit(1)
 
 

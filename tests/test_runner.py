@@ -101,11 +101,13 @@ def test_a_failing_model_is_recorded_and_the_sweep_goes_on(tmp_path):
     assert [record.failed for record in (raising, killed, exiting, fine)] == [True, True, True, False]
 
 
-def test_a_static_worker_that_died_is_replaced(tmp_path):
+def test_a_static_worker_that_died_is_replaced_and_leaves_no_file(tmp_path, monkeypatch):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     cells = [Cell(tiny("vitbench_killed"), ("macs_fvcore", "params")), Cell(tiny("vitbench_asking"), ("params",))]
     killed, fine = run(cells, QUICK, tmp_path / "a.jsonl", Log(), REGISTER)
     assert "SIGKILL" in killed["macs_fvcore"].note
     assert fine["params"].value == 40
+    assert not list(tmp_path.glob("*.log"))
 
 
 def test_the_time_limit_ends_a_worker_and_keeps_what_it_had(tmp_path):
