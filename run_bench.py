@@ -207,8 +207,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code = int(app(arguments, prog_name="run_bench.py", standalone_mode=False) or 0)
         if code == STOPPED:  # Typer's own answer to Ctrl-C
-            human.print("[red]stopped[/] by Ctrl-C; what was recorded is kept, and --resume goes on from there")
+            human.print("[red]stopped[/] by Ctrl-C; what was recorded is kept, and `run --resume` goes on from there")
         return code
+    except SystemExit:  # Typer's answer to a reader of our output that has left, as in `list | head`
+        return 0
     except BenchError as error:
         return refuse(str(error))
     except typer.BadParameter as error:  # an option's value

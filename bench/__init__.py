@@ -3,6 +3,7 @@
 Importing this package is cheap (no torch): the report reads records through it.
 """
 
+import os
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -22,3 +23,6 @@ def _refuse_shadowing() -> None:
 
 
 _refuse_shadowing()
+
+# CUDA numbers its devices by speed unless told otherwise, NVML by bus: with this, `cuda:1` is one card to both.
+os.environ.setdefault("CUDA_DEVICE_ORDER", "PCI_BUS_ID")

@@ -60,8 +60,9 @@ class Case:
 
     def call(self) -> None:
         """One step of the Spec's mode, queued on the device."""
+        model, images = self.model, self.images  # built before inference mode and autocast are on
         with torch.inference_mode(), autocast(self.spec):
-            self.model(self.images)
+            model(images)
 
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
@@ -70,7 +71,12 @@ class Case:
 
     @cached_property
     def seconds_per_call(self) -> float:
-        """Warm up as the Protocol says; a first estimate of a call's time (s), not a measurement."""
+        """Warm up as the Protocol says; a first estimate of a call's time (s), not a measurement.
+
+        Building the model and the first call, which may compile or tune, come before, and don't count as warm-up.
+        """
+        self.call()
+        self.synchronize()
         calls, begin = 0, self.clock()
         while True:
             before = self.clock()
@@ -143,10 +149,11 @@ def fused_attention(fused: bool) -> Iterator[None]:
 
 
 def autocast(spec: Spec) -> contextlib.AbstractContextManager[Any]:
-    """The autocast context that the Spec's precision names, or none."""
+    """The autocast context that the Spec's precision names, or none. Without autocast's cache of cast weights, which
+    PyTorch does not use in inference mode, so that it is off wherever the same call is traced in another."""
     if spec.precision not in _AUTOCAST:
         return contextlib.nullcontext()
-    return torch.autocast(torch.device(spec.device).type, _AUTOCAST[spec.precision])
+    return torch.autocast(torch.device(spec.device).type, _AUTOCAST[spec.precision], cache_enabled=False)
 
 
 def weight_dtype(spec: Spec) -> torch.dtype:

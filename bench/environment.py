@@ -1,6 +1,6 @@
 """Environment: the machine and the software that a number came from, stored inside every record."""
 
-import dataclasses
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -12,9 +12,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import psutil
+
+from bench.plain import Plain
 
 _ROOT = Path(__file__).resolve().parent.parent
 _PACKAGES = ("torch", "timm", "fvcore", "triton", "numpy")
@@ -23,7 +25,7 @@ FINGERPRINT = ("python", "packages", "cpu", "cores", "threads", "gpu", "driver")
 
 
 @dataclass(frozen=True)
-class Environment:
+class Environment(Plain):
     """cores are logical, memory is bytes of RAM, gpu_memory bytes of the card's.
 
     commit is git's, with `+` behind it where the working tree differed; code is a hash of the sources that measure
@@ -44,15 +46,6 @@ class Environment:
     gpu_memory: int | None = None
     driver: str | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`; raises TypeError on an unknown field."""
-        return cls(**data)
 
     @property
     def fingerprint(self) -> str:
@@ -152,11 +145,10 @@ def _gpu(device: str) -> dict[str, Any]:
     if found is None:
         return {}
     nvml, handle = found
-    return {
-        "gpu": nvml.nvmlDeviceGetName(handle),
-        "gpu_memory": nvml.nvmlDeviceGetMemoryInfo(handle).total,
-        "driver": nvml.nvmlSystemGetDriverVersion(),
-    }
+    facts = {"gpu": nvml.nvmlDeviceGetName(handle), "driver": nvml.nvmlSystemGetDriverVersion()}
+    with contextlib.suppress(nvml.NVMLError):  # cards that share the host's memory have none of their own
+        facts["gpu_memory"] = nvml.nvmlDeviceGetMemoryInfo(handle).total
+    return facts
 
 
 def _gpu_state(device: str) -> dict[str, Any]:
@@ -187,6 +179,7 @@ def _switches() -> dict[str, Any]:
         return {}
     backends = torch.backends
     return {
+        "torch_threads": torch.get_num_threads(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
         "cudnn": backends.cudnn.version(),
         "cudnn_allow_tf32": backends.cudnn.allow_tf32,

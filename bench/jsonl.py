@@ -5,19 +5,18 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
-from bench.errors import RecordsError, UsageError, one_line
+from bench.errors import RecordsError, one_line
 from bench.record import Record
 
 
 def prepare(path: Path) -> list[Record]:
     """Make sure that `path` can be appended to, and return what it holds; raises RecordsError as `read` does."""
-    present = read(path) if path.exists() else []
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.open("ab").close()
     except OSError as error:
         raise RecordsError(f"cannot write to {path}: {error.strerror or error}") from error
-    return present
+    return read(path)
 
 
 def append(path: Path, record: Record) -> None:
@@ -25,8 +24,10 @@ def append(path: Path, record: Record) -> None:
     line = json.dumps(record.to_dict(), allow_nan=False).encode() + b"\n"
     try:
         with path.open("ab", buffering=0) as file:
+            size = os.fstat(file.fileno()).st_size
             if file.write(line) != len(line):
-                raise OSError(f"only a part of a record of {len(line)} bytes was written")
+                file.truncate(size)  # a full disk: take the part back, so that the file stays readable
+                raise OSError(f"no room for a record of {len(line)} bytes")
             os.fsync(file.fileno())
     except OSError as error:
         raise RecordsError(f"cannot write to {path}: {error.strerror or error}") from error
@@ -52,11 +53,11 @@ def read(path: Path) -> list[Record]:
             )
         try:
             content = json.loads(line)
-        except ValueError as error:  # bad JSON or bad UTF-8
+        except (ValueError, RecursionError) as error:  # bad JSON, bad UTF-8, or nested beyond reason
             raise RecordsError(f"{path}: line {number} is not a record but {line[:40]!r}") from error
         try:
             records.append(Record.from_dict(content))
-        except (KeyError, TypeError, ValueError, AttributeError, IndexError, UsageError) as error:
+        except Exception as error:  # whatever its constructors stumble over, it was not written by `append`
             raise RecordsError(f"{path}: line {number} is not a record of this suite ({one_line(error)})") from error
     return records
 

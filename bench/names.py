@@ -21,10 +21,19 @@ def resolve(patterns: Sequence[str]) -> list[str]:
             found: Iterable[str] = [name for name in known if fnmatchcase(name, pattern)]
         else:
             found = [pattern] if timm.is_model(pattern) else []
+            _check_tag(pattern)
         if not found:
             raise UsageError(f"no model {pattern!r}{hint(pattern, known)}; `run_bench.py list` shows all")
         names.update(dict.fromkeys(found))
     return list(names)
+
+
+def _check_tag(name: str) -> None:
+    """Refuse `model.tag` where the registry's model has no such tag."""
+    model, _, tag = name.partition(".")
+    tags = list(timm.models.get_arch_pretrained_cfgs(model)) if tag and timm.is_model(model) else []
+    if tags and name not in tags:
+        raise UsageError(f"no tag {tag!r} of {model}{hint(name, tags)}; there are {', '.join(tags)}")
 
 
 def input_size(model: str) -> tuple[int, int, int]:

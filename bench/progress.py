@@ -64,7 +64,10 @@ class Board:
         self._done += 1
         [task] = self._progress.tasks
         expected = expected_seconds(self._cell, self._protocol)
-        self._progress.update(self._task, advance=expected, done=self._done, at=task.elapsed or 0.0)
+        if kept:  # took no time, so it must not count as pace
+            self._progress.update(self._task, total=(task.total or 0.0) - expected, done=self._done)
+        else:
+            self._progress.update(self._task, advance=expected, done=self._done, at=task.elapsed or 0.0)
         counts = Counter(value.status for value in record.values)
         words = ", ".join(f"{counts[status]} {status}" for status in ("ok", "skipped", "failed") if counts[status])
         mark = "[red]x[/]" if record.failed else "[dim]=[/]" if kept else "[green]v[/]"

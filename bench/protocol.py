@@ -1,25 +1,25 @@
 """Protocol: how carefully a Spec is measured. Stored with every record, not part of the Spec's id."""
 
-import dataclasses
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import psutil
 
 from bench.errors import UsageError
+from bench.plain import Plain
 
 
 @dataclass(frozen=True)
-class Protocol:
+class Protocol(Plain):
     """Times in seconds.
 
     A timed metric warms up for at least `warmup_calls` calls and `warmup_time`; then it samples until the 95 %
-    interval of the median is within `target` of it (as a fraction), but not before `min_samples` and `min_time`,
-    and not after `max_time`, unless fewer samples than an interval needs (6) are there by then. A throughput sample
-    is a window of queued calls lasting at least `window`. `processes` fresh workers repeat the whole of it.
-    A worker that takes longer than `time_limit` over its metrics is killed, and what it had measured is kept.
+    interval of the median is within `target` of it (a fraction, looked at every 8 samples), but not before
+    `min_samples` and `min_time`, and not after `max_time`, unless fewer samples than an interval needs (6) are there
+    by then. A throughput sample is a window of queued calls lasting about `window`. `processes` fresh workers repeat
+    the whole of it. A worker that takes longer than `time_limit` over its metrics is killed, and what it had measured
+    is kept.
     """
 
     preset: str
@@ -35,22 +35,13 @@ class Protocol:
     threads: int
     seed: int = 0
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`; raises TypeError on an unknown field."""
-        return cls(**data)
-
 
 PRESETS: dict[str, dict[str, Any]] = {
     # a look: one process, a few seconds a metric
     "quick": dict(
         warmup_calls=2,
         warmup_time=0.5,
-        min_samples=10,
+        min_samples=8,
         min_time=0.5,
         max_time=3.0,
         target=0.02,
@@ -62,7 +53,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "standard": dict(
         warmup_calls=3,
         warmup_time=1.0,
-        min_samples=30,
+        min_samples=32,
         min_time=2.0,
         max_time=20.0,
         target=0.01,
@@ -74,7 +65,7 @@ PRESETS: dict[str, dict[str, Any]] = {
     "paper": dict(
         warmup_calls=10,
         warmup_time=5.0,
-        min_samples=100,
+        min_samples=96,
         min_time=10.0,
         max_time=120.0,
         target=0.005,

@@ -6,13 +6,14 @@
 Schema 1: the first.
 """
 
-import dataclasses
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
 from bench.environment import Environment
+from bench.plain import Plain
 from bench.protocol import Protocol
 from bench.spec import Spec
 
@@ -22,7 +23,7 @@ Status = Literal["ok", "skipped", "failed"]
 
 
 @dataclass(frozen=True)
-class Value:
+class Value(Plain):
     """One metric of one Spec, in SI units and never rounded.
 
     samples holds the raw samples, one tuple a process; interval is the 95 % confidence interval of `value`, None
@@ -48,15 +49,6 @@ class Value:
         object.__setattr__(self, "samples", tuple(tuple(process) for process in self.samples))
         object.__setattr__(self, "interval", None if self.interval is None else (self.interval[0], self.interval[1]))
 
-    def to_dict(self) -> dict[str, Any]:
-        """All fields as JSON values."""
-        return dataclasses.asdict(self)
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`; raises TypeError on an unknown field, ValueError on an impossible value."""
-        return cls(**data)
-
 
 @dataclass(frozen=True)
 class Record:
@@ -69,6 +61,11 @@ class Record:
     time: str
     impl: str | None = None
     schema: int = SCHEMA
+
+    def __post_init__(self) -> None:
+        datetime.fromisoformat(self.time)  # raises ValueError or TypeError
+        if not self.values:
+            raise ValueError("a record without values")
 
     def __getitem__(self, metric: str) -> Value:
         """The value of `metric`; KeyError if it was not asked for."""
@@ -97,7 +94,7 @@ class Record:
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`. Raises KeyError, TypeError, ValueError or UsageError on what is not a record."""
+        """Inverse of `to_dict`. Raises an exception of some kind on whatever is not a record."""
         if data["schema"] != SCHEMA:
             raise ValueError(f"schema {data['schema']!r}, where this version reads {SCHEMA}")
         return cls(
@@ -106,5 +103,5 @@ class Record:
             environment=Environment.from_dict(data["environment"]),
             values=tuple(Value.from_dict(value) for value in data["values"]),
             time=data["time"],
-            impl=data["impl"],
+            impl=None if data["impl"] is None else str(data["impl"]),
         )

@@ -54,8 +54,8 @@ def run(
     """Measure every cell and append its record to `path`; returns the records, in the order of the cells.
 
     resume keeps a record of the file instead of measuring where Spec, Protocol, metrics with their versions,
-    environment fingerprint and measuring code are the same. Raises RecordsError, before anything is measured, if the
-    file is not one of ours or cannot be written to.
+    environment fingerprint and measuring code are the same and nothing failed. Raises RecordsError, before anything
+    is measured, if the file is not one of ours or cannot be written to.
     """
     present = jsonl.prepare(path)  # before hours are spent on what could not be written
     records = []
@@ -82,6 +82,7 @@ def _find(cell: Cell, protocol: Protocol, records: Sequence[Record]) -> Record |
             and {(value.metric, value.version) for value in record.values} == asked
             and record.environment.fingerprint == here.fingerprint
             and record.environment.code == here.code
+            and not record.failed  # what failed is tried again, in a record of its own
         ):
             return record
     return None
@@ -119,8 +120,10 @@ class _Bench:
             of_stage = [metric for metric in metrics if metric.stage == stage and metric.name not in values]
             if of_stage:
                 ask = self._ask_static if stage == "static" else self._ask_fresh
-                asked = [ask(cell.spec, [metric.name for metric in of_stage]) for _ in range(processes)]
-                values |= {metric.name: _merge(metric, asked, self.protocol) for metric in of_stage}
+                asked: list[Answer] = []
+                while len(asked) < processes and all(answer.sound for answer in asked):
+                    asked.append(ask(cell.spec, [metric.name for metric in of_stage]))
+                values |= {metric.name: _merge(metric, asked) for metric in of_stage}
                 answers += asked
         return Record(
             spec=cell.spec,
@@ -163,7 +166,7 @@ class _Bench:
         return seen[-1] if seen else capture(spec.device, self.protocol.threads)
 
 
-def _merge(metric: Metric, answers: Sequence[Answer], protocol: Protocol) -> Value:
+def _merge(metric: Metric, answers: Sequence[Answer]) -> Value:
     """One Value from one answer a process: samples are joined; the first that is not `ok` speaks for all."""
     values = [
         answer.values.get(metric.name) or metric.missing("failed", answer.death or "the worker did not answer")
@@ -175,4 +178,4 @@ def _merge(metric: Metric, answers: Sequence[Answer], protocol: Protocol) -> Val
         if value.status != "ok" or len(values) == 1:
             return value
     samples = [process for value in values for process in value.samples]
-    return metric.combine(samples, [value.note for value in values], protocol)
+    return metric.combine(samples, [value.note for value in values])

@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from difflib import get_close_matches
 from itertools import product
-from typing import Any, Self
+from typing import Any
 
 from bench.errors import UsageError
+from bench.plain import Plain
 
 MODES = ("infer",)
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "amp_bfloat16", "amp_float16")
@@ -26,7 +27,7 @@ JsonScalar = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
-class Spec:
+class Spec(Plain):
     """One experiment. Two equal Specs are the same experiment, and have the same `id`.
 
     size is (height, width) in pixels. precision fixes weights, inputs, autocast and TF32 in one word.
@@ -54,16 +55,11 @@ class Spec:
         _positive("size", width)
         for axis, allowed in _CHOICES.items():
             _choice(axis, getattr(self, axis), allowed)
-        _device(self.device)
+        object.__setattr__(self, "device", _device(self.device))
 
     def to_dict(self) -> dict[str, Any]:
         """All fields as JSON values."""
         return {**dataclasses.asdict(self), "size": list(self.size), "model_args": dict(self.model_args)}
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Self:
-        """Inverse of `to_dict`; raises TypeError on an unknown field."""
-        return cls(**data)
 
     @property
     def id(self) -> str:
@@ -160,9 +156,12 @@ def _choice(axis: str, value: object, allowed: tuple[str, ...]) -> None:
 
 
 def _device(value: str) -> str:
-    kind, separator, index = value.partition(":")
-    if value == "cpu" or (kind == "cuda" and (index.isdecimal() or not separator)):
+    """`value` in its one spelling: the first GPU is `cuda`, which `cuda:0` means too."""
+    kind, _, index = value.partition(":")
+    if value in ("cpu", "cuda"):
         return value
+    if kind == "cuda" and index.isdecimal() and index.isascii():
+        return f"cuda:{int(index)}" if int(index) else "cuda"
     raise UsageError(f"device={value}: want cpu, cuda, or cuda:N for the N-th GPU")
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from bench.protocol import Protocol
 from bench.statistics import MIN_SAMPLES, median_interval
 
+_CHECK_EVERY = 8  # samples: a stop that is tried after each one picks the luckiest moment
 _PRESSED = 0.1  # the share of the time that others may press on the CPU before a sample's note says so
 
 
@@ -43,6 +44,7 @@ def collect(
             elapsed = clock() - begin
             converged = (
                 len(samples) >= protocol.min_samples
+                and len(samples) % _CHECK_EVERY == 0
                 and elapsed >= protocol.min_time
                 and relative_half_width(samples) <= protocol.target
             )

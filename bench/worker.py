@@ -36,6 +36,11 @@ class Answer:
     impl: str | None = None
     death: str = ""
 
+    @property
+    def sound(self) -> bool:
+        """Whether all is well, so that a repetition can be expected to say something."""
+        return not self.death and all(value.status == "ok" for value in self.values.values())
+
 
 class Worker:
     """The parent's side. register names modules that the worker imports first (they register models with timm)."""

@@ -10,7 +10,7 @@ from matplotlib.ticker import FuncFormatter, NullFormatter, ScalarFormatter
 
 from reports.claims import published_top1
 from reports.format import number, scale
-from reports.frame import measured, varying
+from reports.frame import CELL, measured, varying
 from reports.style import canvas, looks, styled
 
 
@@ -44,8 +44,8 @@ def throughput_macs(frame: pd.DataFrame) -> Picture:
     """Throughput against MACs, a point a batch: how far the count predicts the speed."""
     name, title = "throughput_macs", "Throughput against MACs"
     speed = measured(frame, "throughput")
-    counts = measured(frame, "macs").set_index(["environment", "id"])["value"]
-    points = speed.join(counts.rename("macs"), on=["environment", "id"]).dropna(subset=["macs"])
+    counts = measured(frame, "macs").set_index(CELL)["value"]
+    points = speed.join(counts.rename("macs"), on=CELL).dropna(subset=["macs"])
     if points.empty:
         return Picture(name, title, "Not drawn: no cell has both throughput and MACs.")
     figure, axes = canvas()
@@ -64,7 +64,7 @@ def throughput_macs(frame: pd.DataFrame) -> Picture:
         name,
         title,
         "Measured throughput with its 95 % interval; bN is the batch. MACs: matrix products and convolutions, "
-        "torch's counter.",
+        f"torch's counter. {_conditions(points)}",
         f"Scatter plot of throughput against MACs for {_names(points)}.",
         figure,
     )
@@ -77,7 +77,7 @@ def accuracy_throughput(frame: pd.DataFrame) -> Picture:
     speed = speed[(speed["size"] == "224") & (speed["mode"] == "infer")]
     speed = speed.loc[speed.groupby("series", sort=False)["value"].idxmax()]
     published = published_top1().set_index("name")["top1"]
-    points = speed.assign(top1=speed["model"].map(published))
+    points = speed.assign(top1=speed["model"].str.split(".").str[0].map(published))
     unknown = list(points.loc[points["top1"].isna(), "model"].unique())
     points = points.dropna(subset=["top1"])
     missing = f" No published figure in the claims, so not drawn: {', '.join(unknown)}." if unknown else ""
@@ -97,7 +97,7 @@ def accuracy_throughput(frame: pd.DataFrame) -> Picture:
         name,
         title,
         "Accuracy is as published, at 224 px (sources below), not measured here; throughput is measured, each model "
-        f"at its fastest batch (bN), with its 95 % interval.{missing}",
+        f"at its fastest batch (bN), with its 95 % interval. {_conditions(points)}{missing}",
         f"Scatter plot of published top-1 against throughput for {_names(points)}.",
         figure,
     )
@@ -132,7 +132,9 @@ def memory_batch(frame: pd.DataFrame) -> Picture:
     axes.set_xlabel("batch (images)")
     axes.set_ylabel(f"{label} ({shown.unit})")
     _legend(axes)
-    return Picture(name, title, caption, f"Lines of memory over batch for {_names(points)}.", figure)
+    return Picture(
+        name, title, f"{caption} {_conditions(points)}", f"Lines of memory over batch for {_names(points)}.", figure
+    )
 
 
 def _ladders(points: pd.DataFrame) -> pd.DataFrame:
@@ -142,11 +144,17 @@ def _ladders(points: pd.DataFrame) -> pd.DataFrame:
 
 def _errorbar(axes: Axes, x: pd.Series, rows: pd.DataFrame, **look: Any) -> None:
     below, above = rows["value"] - rows["low"].fillna(rows["value"]), rows["high"].fillna(rows["value"]) - rows["value"]
-    axes.errorbar(x, rows["value"], yerr=[below, above], linestyle=":", **look)
+    axes.errorbar(x, rows["value"], yerr=[below, above], linestyle="none", **look)
 
 
 def _legend(axes: Axes) -> None:
     axes.figure.legend(loc="outside lower center", ncols=2, fontsize=8)
+
+
+def _conditions(points: pd.DataFrame) -> str:
+    """What a reader must know of all points: device, precision, attention path, preset."""
+    words = [", ".join(map(str, points[name].unique())) for name in ("device", "precision", "attention", "preset")]
+    return "Device {}; precision {}; {} attention; preset {}.".format(*words)
 
 
 def _names(points: pd.DataFrame) -> str:

@@ -54,7 +54,7 @@ def cell(metric: str, unit: str, value: float, low: float, high: float) -> str:
     """A table's cell: the number, and half the width of its 95 % interval where it has one."""
     shown = scale(metric, unit)
     text = number(value * shown.factor, shown.digits)
-    if pd.isna(low) or pd.isna(high):
+    if pd.isna(low) or pd.isna(high) or value == 0:
         return text
     return f"{text} ±{(high - low) / 2 / value:.1%}"
 

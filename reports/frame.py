@@ -8,7 +8,7 @@ from bench.record import Record
 from bench.spec import Spec, format_size
 
 AXES = ("mode", "batch", "size", "precision", "device", "compile", "attention", "layout", "arguments")
-_KEY = ["environment", "id", "metric"]
+CELL = ["environment", "preset", "id"]  # what is measured, where, and how carefully
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -43,8 +43,10 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
 
 
 def latest(frame: pd.DataFrame) -> pd.DataFrame:
-    """The last value of each metric of each Spec in each environment; earlier ones of the same are dropped."""
-    return frame.drop_duplicates(_KEY, keep="last").reset_index(drop=True)
+    """The latest value of each metric of each CELL, by the time of its record; earlier ones are dropped."""
+    times = pd.to_datetime(frame["time"], utc=True)
+    newest = frame.assign(when=times).sort_values("when", kind="stable").drop_duplicates([*CELL, "metric"], keep="last")
+    return frame.loc[frame.index.isin(newest.index)].reset_index(drop=True)
 
 
 def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -53,8 +55,8 @@ def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def varying(frame: pd.DataFrame) -> list[str]:
-    """Those of impl, environment and the AXES that differ between rows: a table needs them as columns."""
-    return [name for name in (*AXES, "impl", "environment") if frame[name].nunique(dropna=False) > 1]
+    """Those of impl, environment, preset and the AXES that differ between rows: a table needs them as columns."""
+    return [name for name in (*AXES, "impl", "environment", "preset") if frame[name].nunique(dropna=False) > 1]
 
 
 def _axes(spec: Spec) -> dict[str, object]:

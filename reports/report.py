@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 
 import pandas as pd
@@ -16,7 +17,7 @@ from reports import tables
 from reports.claims import published_top1
 from reports.figures import pictures
 from reports.format import bytes_
-from reports.frame import latest, to_frame
+from reports.frame import CELL, latest, to_frame
 from reports.style import save
 
 
@@ -59,13 +60,14 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[objec
     times = sorted(record.time for record in records)
     return templates.get_template("report.md.j2").render(
         models=frame["model"].unique(),
-        cells=frame[["environment", "id"]].drop_duplicates().shape[0],
+        cells=frame[CELL].drop_duplicates().shape[0],
         begun=times[0][:16].replace("T", " "),
         ended=times[-1][:16].replace("T", " "),
         failed=(frame["status"] == "failed").sum(),
         skipped=(frame["status"] == "skipped").sum(),
         superseded=superseded,
-        environments=[_markdown(_describe(environment)) for environment in _distinct(records)],
+        environments=[_markdown(_describe(environments)) for environments in _distinct(records)],
+        codes=sorted({record.environment.code for record in records}),
         constant=", ".join(f"{name} {tables.escape(word)}" for name, word in tables.constant(main).items()),
         results=_markdown(tables.results(main)),
         memory={title: _markdown(table) for title, table in tables.memory(frame).items()},
@@ -81,14 +83,19 @@ def _markdown(table: pd.DataFrame) -> str:
     return "" if table.empty else tables.to_markdown(table)
 
 
-def _distinct(records: Sequence[Record]) -> list[Environment]:
-    """One environment a fingerprint: the last, since it is the latest to speak of its clocks and load."""
-    return list({record.environment.fingerprint: record.environment for record in records}.values())
+def _distinct(records: Sequence[Record]) -> list[list[Environment]]:
+    """The environments of the records by fingerprint, in the order of time."""
+    found: dict[str, list[Environment]] = {}
+    for record in sorted(records, key=lambda record: datetime.fromisoformat(record.time)):
+        found.setdefault(record.environment.fingerprint, []).append(record.environment)
+    return list(found.values())
 
 
-def _describe(environment: Environment) -> pd.DataFrame:
-    """An environment as a table of two columns."""
+def _describe(alike: Sequence[Environment]) -> pd.DataFrame:
+    """Environments of one fingerprint as a table of two columns."""
+    environment = alike[-1]
     state = environment.state
+    codes = dict.fromkeys(f"commit {one.commit or 'unknown'}, measuring code {one.code}" for one in alike)
     facts = {
         "environment": environment.fingerprint,
         "CPU": f"{environment.cpu}, {environment.cores} logical cores, {environment.threads} threads used",
@@ -98,7 +105,7 @@ def _describe(environment: Environment) -> pd.DataFrame:
         else f"{environment.gpu}, {bytes_(environment.gpu_memory or 0)}, driver {environment.driver}",
         "system": f"{environment.system}, Python {environment.python}",
         "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
-        "code": f"commit {environment.commit or 'unknown'}, measuring code {environment.code}",
+        "code": "; ".join(codes),
         "state at the last cell": ", ".join(f"{name} {_state(name, value)}" for name, value in state.items()),
     }
     return pd.DataFrame({"fact": facts.keys(), "value": facts.values()})

@@ -5,14 +5,14 @@ import re
 import pandas as pd
 
 from reports.format import cell, heading, number, scale
-from reports.frame import AXES, measured, varying
+from reports.frame import AXES, CELL, measured, varying
 
 MEMORY = ("peak_memory", "peak_live_bytes")
 
 
 def main_rows(frame: pd.DataFrame) -> pd.DataFrame:
     """Without the cells of which only memory was asked: those are one table of their own, `memory`."""
-    only_memory = frame.groupby(["environment", "id"])["metric"].transform(lambda names: set(names) <= set(MEMORY))
+    only_memory = frame.groupby(CELL)["metric"].transform(lambda names: set(names) <= set(MEMORY))
     return frame if only_memory.all() else frame[~only_memory]
 
 

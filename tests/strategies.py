@@ -46,7 +46,7 @@ def records(environment):
         spec=specs,
         protocol=protocols,
         environment=st.just(environment),
-        values=st.lists(measured | missing, max_size=3).map(tuple),
+        values=st.lists(measured | missing, min_size=1, max_size=3).map(tuple),
         time=st.just("2026-11-21T05:10:00+00:00"),
         impl=st.none() | words,
     )

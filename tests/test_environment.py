@@ -56,6 +56,11 @@ def test_the_card_is_the_one_that_cuda_shows(nvml, monkeypatch, visible, card):
     assert capture("cuda", 4).gpu == card
 
 
+def test_a_card_without_memory_of_its_own_has_none(nvml):
+    nvml.nvmlDeviceGetMemoryInfo = refuse
+    assert (capture("cuda", 4).gpu, capture("cuda", 4).gpu_memory) == ("card 0", None)
+
+
 def test_without_a_driver_there_is_no_gpu(nvml):
     nvml.nvmlInit = lambda: refuse(None)
     assert capture("cuda", 4).gpu is None

@@ -10,7 +10,7 @@ from torch import nn
 
 import models  # noqa: F401  (registers the zoo)
 import tests.misbehaving  # noqa: F401  (registers a model that meta tensors cannot run)
-from bench.build import Case, check, create, fused_attention
+from bench.build import Case, check, create, fused_attention, set_switches
 from bench.errors import Skip, UsageError
 from bench.live_bytes import LiveBytes
 from bench.metrics import Measurement, all_metrics, metric, select
@@ -45,12 +45,52 @@ def test_macs_fvcore_are_the_eager_ones_on_either_path(attention):
     assert "attention" not in value.note
 
 
-def test_params_count_shared_ones_once():
+def test_params_count_shared_ones_once(monkeypatch):
     assert measure("params", DEIT).value == 5_717_416
     shared = create(Spec(DEIT), "meta")
+    one = sum(p.numel() for p in shared.blocks[0].mlp.parameters())
     shared.blocks[1].mlp = shared.blocks[0].mlp
-    own = sum(p.numel() for p in shared.parameters())
-    assert own == 5_717_416 - sum(p.numel() for p in shared.blocks[0].mlp.parameters())
+    monkeypatch.setattr("bench.metrics.params.create", lambda spec, device: shared)
+    assert measure("params", DEIT).value == 5_717_416 - one
+
+
+@pytest.mark.parametrize(
+    ("model", "params", "fvcore", "flops"),
+    [
+        ("sgformer_s", 22_545_981, 4_817_927_360, 9_567_696_896),
+        ("sgformer_m", 38_689_316, 7_469_620_968, 14_853_706_752),
+        ("sgformer_b", 77_950_293, 15_609_796_064, 31_085_600_256),
+    ],
+)
+def test_sgformer_has_the_published_counts(model, params, fvcore, flops):
+    values = [measure(name, model).value for name in ("params", "macs_fvcore", "macs")]
+    assert values == [params, fvcore, flops // 2]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        "cait_xxs24_224",
+        "pit_ti_224",
+        "coat_tiny",
+        "swin_tiny_patch4_window7_224",
+        "pvt_v2_b1",
+        "nextvit_small",
+        "resnet18",
+        "convnext_atto",
+        "mobilenetv3_small_050",
+        "levit_128s",
+        "xcit_nano_12_p8_224",
+        "twins_svt_small",
+        "volo_d1_224",
+        "maxvit_tiny_tf_224",
+    ],
+)
+def test_counts_and_memory_of_many_families_need_no_real_run(model):
+    for name in ("params", "macs", "peak_live_bytes"):
+        value = measure(name, model)
+        assert value.status == "ok"
+        assert value.note == "", name
 
 
 def test_macs_name_operators_that_might_multiply(monkeypatch):
@@ -115,17 +155,34 @@ def test_predicted_peak_of_an_mlp_is_the_one_counted_by_hand():
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "amp_bfloat16"])
 @pytest.mark.parametrize("attention", ["fused", "eager"])
-def test_predicted_peak_is_that_of_a_real_run(precision, attention):
-    from bench.build import autocast, image_shape, weight_dtype
+@pytest.mark.parametrize("model", [DEIT, "coat_tiny"])  # coat registers modules twice
+def test_predicted_peak_is_that_of_the_call_that_is_timed(model, precision, attention):
+    case = Case(Spec(model, batch=2, precision=precision, attention=attention), PROTOCOL)
+    with LiveBytes([*case.model.parameters(), *case.model.buffers(), case.images]) as tracker:
+        case.call()
+    assert measure("peak_live_bytes", model, batch=2, precision=precision, attention=attention).value == tracker.peak
 
-    spec = Spec(DEIT, batch=2, precision=precision, attention=attention)
-    model, images = (
-        create(spec, "cpu").to(weight_dtype(spec)),
-        torch.zeros(image_shape(spec, 2), dtype=weight_dtype(spec)),
-    )
-    with torch.no_grad(), autocast(spec), LiveBytes([*model.parameters(), *model.buffers(), images]) as tracker:
-        model(images)
-    assert measure("peak_live_bytes", DEIT, batch=2, precision=precision, attention=attention).value == tracker.peak
+
+def test_a_call_keeps_no_graph_and_builds_outside_of_inference_mode():
+    case = Case(Spec("test_vit", size=(160, 160)), PROTOCOL)
+    outputs = []
+    case.model.register_forward_hook(lambda module, inputs, output: outputs.append(output))
+    case.call()
+    assert outputs[0].is_inference()
+    assert not any(p.is_inference() for p in case.model.parameters())
+
+
+def test_compile_is_asked_of_the_model():
+    for word, compiled in (("none", False), ("default", True)):
+        case = Case(Spec("test_vit", size=(160, 160), compile=word), PROTOCOL)
+        assert (case.model._compiled_call_impl is not None) == compiled
+
+
+def test_tf32_is_on_for_tf32_alone():
+    for precision, on in (("tf32", True), ("float32", False), ("amp_bfloat16", False)):
+        set_switches(Spec(DEIT, device="cuda", precision=precision))
+        assert torch.backends.cudnn.allow_tf32 == on
+        assert torch.get_float32_matmul_precision() == ("high" if on else "highest")
 
 
 def test_predicted_peak_does_not_see_maps_that_fused_attention_never_stores():

@@ -1,7 +1,10 @@
 """Values, records and the records file."""
 
+import contextlib
 import dataclasses
 import json
+from pathlib import Path
+from unittest import mock
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -103,6 +106,54 @@ def test_a_record_with_a_foreign_part_is_named(tmp_path, environment, field):
     path.write_text(json.dumps(content) + "\n")
     with pytest.raises(RecordsError, match="line 1 is not a record of this suite"):
         jsonl.read(path)
+
+
+@pytest.mark.parametrize(
+    ("part", "field", "value"),
+    [
+        ((), "values", []),
+        ((), "time", 5),
+        ((), "time", "yesterday"),
+        (("environment",), "packages", []),
+        (("environment",), "state", None),
+        (("protocol",), "max_time", "long"),
+        (("spec",), "model", 5),
+        (("values", 0), "value", 10**400),
+        (("values", 0), "value", True),
+        (("values", 0), "metric", {}),
+        (("values", 0), "interval", ["a", "b"]),
+        (("values", 0), "samples", [["a"]]),
+    ],
+)
+def test_a_field_of_the_wrong_type_is_foreign(tmp_path, environment, part, field, value):
+    content = json.loads(json.dumps(record(environment).to_dict()))
+    inner = content
+    for step in part:
+        inner = inner[step]
+    inner[field] = value
+    path = tmp_path / "a.jsonl"
+    path.write_text(json.dumps(content) + "\n")
+    with pytest.raises(RecordsError, match="line 1 is not a record of this suite"):
+        jsonl.read(path)
+
+
+def test_a_record_that_does_not_fit_on_the_disk_leaves_the_file_whole(tmp_path, environment, monkeypatch):
+    path = tmp_path / "a.jsonl"
+    jsonl.append(path, record(environment))
+    before = path.read_bytes()
+    opened = Path.open
+
+    @contextlib.contextmanager
+    def half(self, *args, **kwargs):
+        with opened(self, *args, **kwargs) as file:
+            short = mock.Mock(wraps=file)
+            short.write.side_effect = lambda line: file.write(line[: len(line) // 2])
+            yield short
+
+    with monkeypatch.context() as patch, pytest.raises(RecordsError, match="no room for a record"):
+        patch.setattr(Path, "open", half)
+        jsonl.append(path, record(environment))
+    assert path.read_bytes() == before
 
 
 def test_missing_empty_and_unwritable_files_are_named(tmp_path, environment):

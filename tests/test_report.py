@@ -113,8 +113,12 @@ def test_models_without_a_published_figure_are_named_and_not_drawn(frame):
 
 
 def test_nothing_to_draw_says_so(records):
-    static = [dataclasses.replace(r, values=tuple(v for v in r.values if v.metric == "params")) for r in records]
-    for picture in drawn(to_frame([one for one in static if one.values])).values():
+    static = [
+        dataclasses.replace(one, values=(one["params"],))
+        for one in records
+        if any(value.metric == "params" for value in one.values)
+    ]
+    for picture in drawn(to_frame(static)).values():
         assert picture.figure is None
         assert picture.caption.startswith("Not drawn: ")
 
@@ -151,8 +155,31 @@ def test_what_was_measured_again_counts_once(records, tmp_path):
         latest(frame).set_index(["model", "batch", "metric"]).loc[("sgformer_b", 1, "params"), "value"]
         == 2 * 77_950_293
     )
+    older = [dataclasses.replace(one, time="2020-01-01T00:00:00+00:00") for one in again]
+    kept = latest(to_frame([*records, *older])).set_index(["model", "batch", "metric"])
+    assert kept.loc[("sgformer_b", 1, "params"), "value"] == 77_950_293  # by time, not by place in the file
     superseded = sum(len(one.values) for one in again)
     assert f"{superseded} values were measured again later" in write([*records, *again], tmp_path).read_text()
+
+
+def test_versions_of_the_code_and_presets_are_told_apart(records, tmp_path):
+    other = [
+        dataclasses.replace(
+            one,
+            environment=dataclasses.replace(one.environment, code="another"),
+            protocol=dataclasses.replace(one.protocol, preset="paper"),
+        )
+        for one in records
+    ]
+    text = write([*records, *other], tmp_path).read_text()
+    assert "**The records were measured by 2 versions of the measuring code** (another, ba9876543210)" in text
+    assert "measuring code ba9876543210; commit 0123456789ab, measuring code another" in text
+    assert text.count("| quick ") == text.count("| paper ") >= 10
+
+
+def test_accuracies_at_224_are_drawn_against_speeds_at_224(records):
+    large = [dataclasses.replace(one, spec=dataclasses.replace(one.spec, size=(448, 448))) for one in records]
+    assert drawn(to_frame(large))["accuracy_throughput"].figure is None
 
 
 def test_names_and_notes_cannot_break_the_page(environment, records):

@@ -9,7 +9,15 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 ROOMS = ("models", "bench", "reports")
-RECORD_FORMAT = {"bench.record", "bench.jsonl", "bench.spec", "bench.protocol", "bench.environment", "bench.errors"}
+RECORD_FORMAT = {
+    "bench.record",
+    "bench.jsonl",
+    "bench.spec",
+    "bench.protocol",
+    "bench.environment",
+    "bench.errors",
+    "bench.plain",
+}
 FILES = [path for room in ROOMS for path in (ROOT / room).rglob("*.py")]
 
 

@@ -67,6 +67,7 @@ def test_repeated_values_are_one_experiment():
         ("precision=fp16", "want one of float32, tf32, bfloat16, float16, amp_bfloat16, amp_float16"),
         ("mode=train", "mode=train: want one of infer"),
         ("device=tpu", "device=tpu: want cpu, cuda, or cuda:N"),
+        ("device=cuda:\u0661", "device=cuda:\u0661: want cpu"),
         ("device=cuda:", "device=cuda:: want cpu, cuda, or cuda:N"),
         ("batsh=1", "no axis 'batsh' (did you mean batch?); axes are batch, size"),
         ("=1", "no axis ''"),
@@ -88,3 +89,8 @@ def test_a_spec_refuses_what_the_grammar_refuses():
     for bad in ({"batch": True}, {"batch": 0}, {"size": (0, 1)}, {"precision": "half"}, {"device": "gpu"}):
         with pytest.raises(UsageError):
             Spec("m", **bad)
+
+
+def test_the_first_gpu_has_one_name():
+    assert Spec("m", device="cuda:0") == Spec("m", device="cuda")
+    assert parse(["m", "device=cuda:0,cuda:01"]).axes["device"] == ("cuda", "cuda:1")

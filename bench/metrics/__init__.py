@@ -15,7 +15,6 @@ from typing import Literal, TypeVar
 
 from bench.build import Case
 from bench.errors import Skip, UsageError, one_line
-from bench.protocol import Protocol
 from bench.record import Value
 from bench.spec import hint
 from bench.statistics import summarise
@@ -62,21 +61,21 @@ class Metric:
     def measure(self, case: Case) -> Value:
         """The Value of `case` in this process. Whatever the function raises becomes a status with its reason."""
         try:
-            return self._value(self.function(case), case.protocol)
+            return self._value(self.function(case))
         except Skip as reason:
             return self.missing("skipped", one_line(reason))
         except Exception as error:
             return self.missing("failed", one_line(error))
 
-    def _value(self, found: "Measurement | float | int", protocol: Protocol) -> Value:
+    def _value(self, found: "Measurement | float | int") -> Value:
         measured = found if isinstance(found, Measurement) else Measurement(found)
         if measured.samples:
-            return self.combine([tuple(measured.samples)], [measured.note], protocol)
+            return self.combine([tuple(measured.samples)], [measured.note])
         return Value(self.name, self.unit, measured.value, note=measured.note, version=self.version)
 
-    def combine(self, samples: Sequence[Sequence[float]], notes: Sequence[str], protocol: Protocol) -> Value:
+    def combine(self, samples: Sequence[Sequence[float]], notes: Sequence[str]) -> Value:
         """One Value from the samples of several processes."""
-        estimate, interval = summarise(samples, protocol.seed)
+        estimate, interval = summarise(samples)
         return Value(
             self.name,
             self.unit,

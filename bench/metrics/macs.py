@@ -15,12 +15,16 @@ from bench.metrics import Measurement, metric
 _NO_MACS = {
     "_adaptive_avg_pool2d",
     "_log_softmax",
+    "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training",
     "_safe_softmax",
     "_softmax",
     "_to_copy",
     "_unsafe_index",
     "_unsafe_view",
+    "_upsample_bicubic2d_aa",
+    "_upsample_bilinear2d_aa",
+    "adaptive_max_pool2d",
     "arange",
     "as_strided",
     "as_strided_",
@@ -34,11 +38,14 @@ _NO_MACS = {
     "detach",
     "empty",
     "empty_like",
+    "eye",
     "fill_",
+    "flip",
     "full",
     "full_like",
     "gather",
     "hardswish",
+    "hardswish_",
     "im2col",
     "index",
     "index_select",
@@ -62,6 +69,7 @@ _NO_MACS = {
     "topk",
     "tril",
     "triu",
+    "unsafe_split",
     "upsample_bicubic2d",
     "upsample_bilinear2d",
     "upsample_nearest2d",
@@ -91,7 +99,7 @@ def macs(case: Case) -> Measurement:
 def _count(case: Case, device: str) -> tuple[int, set[str]]:
     """FLOPs at batch 1, and the operators that have no FLOP formula although they may do multiplications."""
     torch.manual_seed(case.protocol.seed)
-    model = create(case.spec, device)
+    model = create(case.spec, device).requires_grad_(False)  # the counter would hook gradients, which views lack
     images = torch.empty(image_shape(case.spec, 1), device=device)
     if device != "meta":
         images.normal_()

@@ -1,5 +1,7 @@
 """Peak of live tensors, predicted without running anything."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
@@ -44,8 +46,14 @@ def _as_fake(model: nn.Module, dtype: torch.dtype, device: str) -> nn.Module:
     def fake(tensor: Tensor) -> Tensor:
         if id(tensor) not in fakes:
             kept = dtype if tensor.is_floating_point() else tensor.dtype
-            fakes[id(tensor)] = tensor, torch.empty(tensor.shape, dtype=kept, device=device)
+            empty = torch.empty(tensor.shape, dtype=kept, device=device)
+            fakes[id(tensor)] = tensor, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
         return fakes[id(tensor)][1]
 
-    model._apply(fake)
+    for module in model.modules():  # each once, where `_apply` would visit shared ones again
+        kinds: tuple[dict[str, Any], ...] = (module._parameters, module._buffers)
+        for tensors in kinds:
+            for name, tensor in tensors.items():
+                if tensor is not None:
+                    tensors[name] = fake(tensor)
     return model
