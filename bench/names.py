@@ -33,7 +33,7 @@ def _check_tag(name: str) -> None:
     model, _, tag = name.partition(".")
     tags = list(timm.models.get_arch_pretrained_cfgs(model)) if tag and timm.is_model(model) else []
     if tags and name not in tags:
-        raise UsageError(f"no tag {tag!r} of {model}{hint(name, tags)}; there are {', '.join(tags)}")
+        raise UsageError(f"no tag {tag!r} of {model}; there are {', '.join(tags)}")
 
 
 def input_size(model: str) -> tuple[int, int, int]:

@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from bench.environment import Environment, capture
-from bench.errors import one_line
+from bench.errors import Skip, one_line
 from bench.protocol import Protocol
 from bench.record import Value
 from bench.spec import Spec
@@ -147,13 +147,15 @@ def _answer(
     import torch
     from threadpoolctl import threadpool_limits
 
-    from bench.build import Case
+    from bench.build import Case, set_switches
     from bench.metrics import select
 
     for module in register:
         importlib.import_module(module)
     spec, protocol = Spec.from_dict(spec_data), Protocol.from_dict(protocol_data)
     torch.set_num_threads(protocol.threads)
+    with contextlib.suppress(Skip):  # a precision that the device has not: the metrics will say so
+        set_switches(spec)
     with threadpool_limits(protocol.threads):
         case = Case(spec, protocol)
         for metric in select(metrics):

@@ -38,6 +38,14 @@ def start(*arguments, **kwargs):
     return subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
 
 
+def left_after(group, seconds):
+    """What of a process group still runs after so long at most."""
+    deadline = time.monotonic() + seconds
+    while (left := living(group)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    return left
+
+
 def living(group):
     """Command lines of the processes of a group that still run."""
     found = []
@@ -195,12 +203,13 @@ def test_help_is_fast_because_it_imports_no_torch():
 def test_killed_and_resumed_nothing_is_lost_or_measured_twice(tmp_path):
     path = tmp_path / "runs" / "records.jsonl"
     words = ["run", "test_vit", "batch=1,2,3,4", "metrics=params,latency", "--preset", "quick", "--threads", "1"]
-    process = start(*words)
+    process = start(*words, start_new_session=True)
     while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 2):
         time.sleep(0.1)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
+    assert left_after(process.pid, 20) == []  # its workers went with it
     before = path.read_bytes()
     assert 2 <= len(jsonl.read(path)) < 4
 
@@ -224,7 +233,4 @@ def test_ctrl_c_is_code_130_and_leaves_a_readable_file_and_no_worker(tmp_path):
     assert "stopped by Ctrl-C" in err
     assert "Traceback" not in err
     assert 1 <= len(jsonl.read(path)) < 4
-    deadline = time.monotonic() + 20
-    while (left := living(process.pid)) and time.monotonic() < deadline:
-        time.sleep(0.1)
-    assert left == []
+    assert left_after(process.pid, 20) == []
