@@ -53,8 +53,9 @@ def throughput_macs(frame: pd.DataFrame) -> Picture:
         rows = rows.sort_values("batch")
         x = rows["macs"] * scale("macs", "MAC").factor
         _errorbar(axes, x, rows, label=series, **rows["look"].iloc[0])
-        for position, value, batch in zip(x, rows["value"], rows["batch"], strict=True):
-            axes.annotate(f"b{batch}", (position, value), (6, -3), textcoords="offset points", fontsize=7)
+        for i, (position, value, batch) in enumerate(zip(x, rows["value"], rows["batch"], strict=True)):
+            side, offset = ("left", 7) if i % 2 == 0 else ("right", -7)  # in turn, since batches may lie close
+            axes.annotate(f"b{batch}", (position, value), (offset, -3), textcoords="offset points", ha=side, fontsize=7)
     axes.set_xlabel("MACs of one image (10⁹ multiply-accumulates)")
     axes.set_ylabel("throughput (images/s)")
     axes.set_ylim(bottom=0)
