@@ -26,8 +26,8 @@ def summarise(processes: Sequence[Sequence[float]]) -> tuple[float, tuple[float,
     """(estimate, 95 % interval) of positive samples grouped by process.
 
     One process: median and `median_interval`, which knows nothing of how processes differ. Several: the geometric
-    mean of the processes' medians with Student's interval of their logarithms. Three processes suffice
-    for it; a bootstrap of the median of three covers the truth in 75 % of simulated experiments only.
+    mean of the processes' medians with Student's interval of their logarithms. Three processes suffice for
+    it; a bootstrap of the median of three covers the truth in 75 % of simulated experiments only.
     """
     if len(processes) == 1:
         return float(np.median(processes[0])), median_interval(processes[0])

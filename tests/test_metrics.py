@@ -122,6 +122,14 @@ def test_data_dependent_models_fall_back_on_real_tensors_and_say_so():
         assert "real" in value.note, name
 
 
+def test_a_fallback_for_a_gpu_casts_as_the_gpu_would():
+    asked = {"size": (32, 32), "batch": 2, "precision": "amp_bfloat16"}
+    on_cpu = measure("peak_live_bytes", "vitbench_asking", **asked)
+    on_gpu = measure("peak_live_bytes", "vitbench_asking", device="cuda", **asked)
+    assert "real CPU tensors" in on_gpu.note
+    assert on_gpu.value == on_cpu.value
+
+
 def test_live_bytes_of_a_chain_are_the_two_largest_neighbours():
     x = torch.empty(1000, dtype=torch.float32)  # 4000 bytes
     with LiveBytes([x]) as tracker:

@@ -1,5 +1,6 @@
 """Peak of live tensors, predicted without running anything."""
 
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from bench.build import Case, autocast, create, image_shape, weight_dtype
 from bench.errors import one_line
 from bench.live_bytes import LiveBytes
 from bench.metrics import Measurement, metric
+from bench.spec import Spec
 
 
 @metric(unit="B", better="lower", stage="static")
@@ -25,16 +27,17 @@ def peak_live_bytes(case: Case) -> Measurement:
         model = create(case.spec, "meta")
         with FakeTensorMode():
             images = torch.empty(shape, dtype=dtype, device=case.spec.device)
-            return Measurement(_peak(case, _as_fake(model, dtype, case.spec.device), images))
+            return Measurement(_peak(case.spec, _as_fake(model, dtype, case.spec.device), images))
     except Exception as error:
         torch.manual_seed(case.protocol.seed)
-        peak = _peak(case, create(case.spec, "cpu").to(dtype), torch.randn(shape, dtype=dtype))
+        on_cpu = replace(case.spec, device="cpu")  # autocast must be the CPU's too
+        peak = _peak(on_cpu, create(on_cpu, "cpu").to(dtype), torch.randn(shape, dtype=dtype))
         return Measurement(peak, note=f"run on real CPU tensors, since on fake ones: {one_line(error)}")
 
 
-def _peak(case: Case, model: nn.Module, images: Tensor) -> int:
+def _peak(spec: Spec, model: nn.Module, images: Tensor) -> int:
     tracker = LiveBytes([*model.parameters(), *model.buffers(), images])
-    with torch.no_grad(), autocast(case.spec), tracker:
+    with torch.no_grad(), autocast(spec), tracker:
         model(images)
     return tracker.peak
 
