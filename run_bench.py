@@ -141,7 +141,7 @@ def list_(
     for name in found.get("models", ()):
         print(name)
     for name, facts in found.get("metrics", {}).items():
-        print(f"{name:16} {facts['unit']:6} {facts['better']:6} is better  {facts['is']}")
+        print(f"{name:16} {facts['unit']:6} {facts['better']:7} is better  {facts['is']}")
     for name, facts in found.get("presets", {}).items():
         print(f"{name:16} {' '.join(f'{key}={value:g}' for key, value in facts.items())}")
     if "models" in found and not patterns:

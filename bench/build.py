@@ -4,7 +4,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import timm
 import torch
@@ -15,6 +15,8 @@ from bench.errors import Skip, UsageError, one_line
 from bench.names import default_size, input_size
 from bench.protocol import Protocol
 from bench.spec import Spec, format_size
+
+T = TypeVar("T")
 
 _WEIGHTS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _AUTOCAST = {"amp_bfloat16": torch.bfloat16, "amp_float16": torch.float16}
@@ -30,6 +32,14 @@ class Case:
         self.spec = spec
         self.protocol = protocol
         self.clock = clock
+        self._found: dict[Callable[[Case], Any], Any] = {}
+
+    def once(self, function: Callable[["Case"], T]) -> T:
+        """What `function` returns of this case, run when first asked for: metrics share it."""
+        if function not in self._found:
+            self._found[function] = function(self)
+        found: T = self._found[function]
+        return found
 
     @cached_property
     def model(self) -> nn.Module:

@@ -1,14 +1,14 @@
 """Value and Record: what was measured of one Spec, and everything needed to read it years later.
 
-    {"schema": 1, "time": "2026-11-21T05:10:00+00:00", "spec": {...}, "protocol": {...}, "environment": {...},
+    {"schema": 2, "time": "2026-11-21T05:10:00+00:00", "spec": {...}, "protocol": {...}, "environment": {...},
      "impl": "reference", "values": [{"metric": "macs", "unit": "MAC", "value": 1253683200, ...}, ...]}
 
-Schema 1: the first.
+Schema 1: the first. Schema 2: `details` of values; `weights` and `images` in the spec. Both are read.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Literal, Self, get_args
 
@@ -17,7 +17,8 @@ from bench.plain import Plain
 from bench.protocol import Protocol
 from bench.spec import Spec
 
-SCHEMA = 1
+SCHEMA = 2
+_READ = (1, 2)
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -28,6 +29,7 @@ class Value(Plain):
 
     samples holds the raw samples, one tuple a process; interval is the 95 % confidence interval of `value`, None
     where it has none (deterministic metrics, too few samples). A value that is not `ok` is None and its note says why.
+    details is what the number is made of, as JSON values: docs/architecture.md lists it for each metric that has any.
     """
 
     metric: str
@@ -38,6 +40,7 @@ class Value(Plain):
     status: Status = "ok"
     note: str = ""
     version: int = 1
+    details: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.status not in get_args(Status):
@@ -95,8 +98,8 @@ class Record:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Self:
         """Inverse of `to_dict`. Raises an exception of some kind on whatever is not a record."""
-        if data["schema"] != SCHEMA:
-            raise ValueError(f"schema {data['schema']!r}, where this version reads {SCHEMA}")
+        if data["schema"] not in _READ:
+            raise ValueError(f"schema {data['schema']!r}, where this version reads {' and '.join(map(str, _READ))}")
         return cls(
             spec=Spec.from_dict(data["spec"]),
             protocol=Protocol.from_dict(data["protocol"]),

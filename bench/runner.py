@@ -178,4 +178,4 @@ def _merge(metric: Metric, answers: Sequence[Answer]) -> Value:
         if value.status != "ok" or len(values) == 1:
             return value
     samples = [process for value in values for process in value.samples]
-    return metric.combine(samples, [value.note for value in values])
+    return metric.combine(samples, [value.note for value in values], [value.details for value in values])

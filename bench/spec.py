@@ -17,7 +17,7 @@ from typing import Any
 from bench.errors import UsageError
 from bench.plain import Plain
 
-MODES = ("infer",)
+MODES = ("infer", "train", "pretrain")
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "amp_bfloat16", "amp_float16")
 ATTENTION = ("fused", "eager")
 LAYOUTS = ("contiguous", "channels_last")
@@ -30,8 +30,11 @@ JsonScalar = str | int | float | bool | None
 class Spec(Plain):
     """One experiment. Two equal Specs are the same experiment, and have the same `id`.
 
+    model is a registered name, or `package.module:function` or `file.py:function` for a user's own (`bench.plugins`).
     size is (height, width) in pixels. precision fixes weights, inputs, autocast and TF32 in one word.
-    model_args are constructor arguments beside `img_size`, kept sorted by name.
+    weights is `random` (the constructor's, seeded), `pretrained` (timm's) or a checkpoint, `FILE@sha256`; images is what
+    attention is looked at on: `photographs`, `noise` or a folder. model_args are constructor arguments beside
+    `img_size`, kept sorted by name.
     """
 
     model: str
@@ -43,6 +46,8 @@ class Spec(Plain):
     compile: str = "none"
     attention: str = "fused"
     layout: str = "contiguous"
+    weights: str = "random"
+    images: str = "photographs"
     model_args: tuple[tuple[str, JsonScalar], ...] = ()
 
     def __post_init__(self) -> None:
@@ -77,7 +82,7 @@ class Spec(Plain):
         words += [f"device={self.device}"]
         words += [
             f"{axis}={getattr(self, axis)}"
-            for axis in ("mode", "compile", "attention", "layout")
+            for axis in ("mode", "compile", "attention", "layout", "weights", "images")
             if getattr(self, axis) != getattr(default, axis)
         ]
         words += [f"{key}={value}" for key, value in self.model_args]
@@ -204,6 +209,8 @@ _PARSERS: dict[str, Callable[[str], Any]] = {
     "batch": _whole("batch"),
     "size": _size,
     "device": _device,
+    "weights": str,  # files are looked for when planning
+    "images": str,
     **{axis: _one_of(axis, allowed) for axis, allowed in _CHOICES.items()},
 }
 AXES = tuple(_PARSERS)

@@ -21,6 +21,8 @@ specs = st.builds(
     compile=st.sampled_from(COMPILE),
     attention=st.sampled_from(ATTENTION),
     layout=st.sampled_from(LAYOUTS),
+    weights=st.sampled_from(["random", "pretrained", "a.pth@0123456789ab"]),
+    images=st.sampled_from(["photographs", "noise", "a folder"]),
     model_args=st.dictionaries(words, scalars, max_size=3),
 )
 protocols = st.builds(preset, st.sampled_from(list(PRESETS)), st.integers(1, 64))
@@ -33,6 +35,7 @@ measured = st.builds(
     interval=st.none() | st.tuples(finite, finite),
     note=st.text(max_size=20),
     version=st.integers(1, 9),
+    details=st.dictionaries(words, scalars | st.lists(finite, max_size=3), max_size=2),
 )
 missing = st.builds(
     Value, metric=words, unit=words, value=st.none(), status=st.sampled_from(["skipped", "failed"]), note=words

@@ -84,7 +84,7 @@ def test_a_cut_off_line_is_named_and_nothing_is_lost(tmp_path, environment):
         (b"\xff\xfe\n", "line 1 is not a record"),
         (b"[1]\n", "line 1 is not a record of this suite"),
         (b"null\n", "line 1 is not a record of this suite"),
-        (b'{"schema": 99}\n', "schema 99, where this version reads 1"),
+        (b'{"schema": 99}\n', "schema 99, where this version reads 1 and 2"),
         (b'{"model": "m"}\n', "line 1 is not a record of this suite (KeyError: 'schema')"),
         (b"\n", "line 1 is not a record"),
     ],
@@ -169,7 +169,16 @@ def test_missing_empty_and_unwritable_files_are_named(tmp_path, environment):
 
 
 def test_schema_number_is_written(environment):
-    assert record(environment).to_dict()["schema"] == SCHEMA == 1
+    assert record(environment).to_dict()["schema"] == SCHEMA == 2
+
+
+def test_schema_1_is_read_with_the_fields_that_it_lacks_at_their_defaults(environment):
+    old = {**(one := record(environment)).to_dict(), "schema": 1}
+    for name in ("weights", "images"):
+        del old["spec"][name]
+    for value in old["values"]:
+        del value["details"]
+    assert Record.from_dict(old) == one
 
 
 def test_fingerprint_sees_the_machine_and_not_its_mood(environment):

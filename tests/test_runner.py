@@ -145,7 +145,7 @@ def test_one_failed_process_of_several_fails_the_value():
     from bench.metrics import select
 
     [latency] = select(["latency"])
-    good = Answer({"latency": latency.combine([[1.0, 2.0]], [""])})
+    good = Answer({"latency": latency.combine([[1.0, 2.0]], [""], [{}])})
     merged = _merge(latency, [good, Answer(death="the worker was killed")])
     assert (merged.status, merged.note) == ("failed", "process 2 of 2: the worker was killed")
     both = _merge(latency, [good, good])

@@ -65,7 +65,7 @@ def test_repeated_values_are_one_experiment():
         ("size=224x", "size=: want a positive whole number"),
         ("size=1x2x3", "size=2x3: want"),
         ("precision=fp16", "want one of float32, tf32, bfloat16, float16, amp_bfloat16, amp_float16"),
-        ("mode=train", "mode=train: want one of infer"),
+        ("mode=trian", "mode=trian (did you mean train or pretrain?): want one of infer, train, pretrain"),
         ("device=tpu", "device=tpu: want cpu, cuda, or cuda:N"),
         ("device=cuda:\u0661", "device=cuda:\u0661: want cpu"),
         ("device=cuda:", "device=cuda:: want cpu, cuda, or cuda:N"),

@@ -9,9 +9,10 @@ the runner writes it down as `failed`.
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import median
+from typing import Any, Literal, TypeVar
 
 from bench.build import Case
 from bench.errors import Skip, UsageError, one_line
@@ -20,21 +21,24 @@ from bench.spec import hint
 from bench.statistics import summarise
 
 Stage = Literal["static", "memory", "time"]
+Better = Literal["lower", "higher", "neither"]
 F = TypeVar("F", bound=Callable[..., "Measurement | float | int"])
 
 
 @dataclass(frozen=True)
 class Measurement:
-    """A number that a metric found, or the samples that it is the median of (then value is None), and a remark."""
+    """A number that a metric found, or the samples that it is the median of (then value is None), a remark, and what
+    the number is made of (JSON values)."""
 
     value: float | int | None = None
     samples: Sequence[float] = ()
     note: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class Metric:
-    """name (a noun without its unit), unit (SI or a count), which direction is better, and how it is measured.
+    """name (a noun without its unit), unit (SI or a count), which direction is better if any, and how it is measured.
 
     stage: `static` metrics are deterministic, need no quiet machine and share a worker; each cell's `memory` and
     `time` metrics run in fresh workers of their own. device: the kind of device that it needs, None for any.
@@ -43,7 +47,7 @@ class Metric:
 
     name: str
     unit: str
-    better: Literal["lower", "higher"]
+    better: Better
     stage: Stage
     device: str | None
     version: int
@@ -70,11 +74,15 @@ class Metric:
     def _value(self, found: "Measurement | float | int") -> Value:
         measured = found if isinstance(found, Measurement) else Measurement(found)
         if measured.samples:
-            return self.combine([tuple(measured.samples)], [measured.note])
-        return Value(self.name, self.unit, measured.value, note=measured.note, version=self.version)
+            return self.combine([tuple(measured.samples)], [measured.note], [measured.details])
+        return Value(
+            self.name, self.unit, measured.value, note=measured.note, version=self.version, details=measured.details
+        )
 
-    def combine(self, samples: Sequence[Sequence[float]], notes: Sequence[str]) -> Value:
-        """One Value from the samples of several processes."""
+    def combine(
+        self, samples: Sequence[Sequence[float]], notes: Sequence[str], details: Sequence[Mapping[str, Any]]
+    ) -> Value:
+        """One Value from the samples of several processes; numbers in their details become their medians."""
         estimate, interval = summarise(samples)
         return Value(
             self.name,
@@ -84,6 +92,7 @@ class Metric:
             interval=interval,
             note="; ".join(dict.fromkeys(note for note in notes if note)),
             version=self.version,
+            details=_median(details),
         )
 
     def missing(self, status: Literal["skipped", "failed"], reason: str) -> Value:
@@ -91,12 +100,21 @@ class Metric:
         return Value(self.name, self.unit, None, status=status, note=reason, version=self.version)
 
 
+def _median(alike: Sequence[Any]) -> Any:
+    """One JSON value of the shape of all `alike`: medians where they hold numbers, the first one's words."""
+    first = alike[0]
+    if isinstance(first, Mapping):
+        return {key: _median([one[key] for one in alike]) for key in first}
+    if isinstance(first, (list, tuple)):
+        return [_median(items) for items in zip(*alike, strict=True)]
+    numbers = isinstance(first, (int, float)) and not isinstance(first, bool)
+    return median(alike) if numbers and len(alike) > 1 else first
+
+
 _METRICS: dict[str, Metric] = {}
 
 
-def metric(
-    *, unit: str, better: Literal["lower", "higher"], stage: Stage, device: str | None = None, version: int = 1
-) -> Callable[[F], F]:
+def metric(*, unit: str, better: Better, stage: Stage, device: str | None = None, version: int = 1) -> Callable[[F], F]:
     """Register the decorated function under its own name."""
 
     def register(function: F) -> F:
