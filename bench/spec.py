@@ -32,8 +32,8 @@ class Spec(Plain):
 
     model is a registered name, or `package.module:function` or `file.py:function` for a user's own (`bench.plugins`).
     size is (height, width) in pixels. precision fixes weights, inputs, autocast and TF32 in one word.
-    weights is `random` (the constructor's, seeded), `pretrained` (timm's) or a checkpoint, `FILE@sha256`; images is what
-    attention is looked at on: `photographs`, `noise` or a folder. model_args are constructor arguments beside
+    weights is `random` (the constructor's, seeded), `pretrained` (timm's) or a checkpoint, `FILE@sha256`; images is
+    what attention is looked at on: `photographs`, `noise` or a folder. model_args are constructor arguments beside
     `img_size`, kept sorted by name.
     """
 
