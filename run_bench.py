@@ -16,7 +16,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from bench.errors import BenchError, UsageError
+from bench.errors import BenchError, UsageError, one_line
 from bench.protocol import PRESETS, preset
 
 if TYPE_CHECKING:
@@ -38,6 +38,9 @@ Words = Annotated[list[str] | None, typer.Argument(metavar="WORD...", show_defau
 Preset = Annotated[str, typer.Option("--preset", help=f"How carefully: {', '.join(PRESETS)}.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads; one a physical core if not said.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Write JSON to the standard output.")]
+Plugin = Annotated[
+    list[str] | None, typer.Option("--plugin", metavar="FILE.py", help="Load a file that registers models with timm.")
+]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would be measured, and stop.")]
 
 
@@ -65,7 +68,7 @@ def main_job(
     if dry_run:
         show_plan(cells, preset("quick"))
         return
-    code = measure(cells, preset("quick"), MAIN_RECORDS, resume=not again)
+    code = measure(cells, preset("quick"), MAIN_RECORDS, REGISTER, resume=not again)
     write_report([MAIN_RECORDS], REPORT)
     raise typer.Exit(code)
 
@@ -77,24 +80,43 @@ def run(
     threads: Threads = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The records file, appended to.")] = RECORDS,
     resume: Annotated[bool, typer.Option("--resume", help="Leave out what the file holds already.")] = False,
+    plugins: Plugin = None,
+    checkpoint: Annotated[
+        str | None, typer.Option("--checkpoint", metavar="FILE", help="Load these weights: the same as weights=FILE.")
+    ] = None,
+    model_args: Annotated[
+        list[str] | None,
+        typer.Option("--model-arg", metavar="NAME=VALUE", help="An argument of the models' constructor; repeatable."),
+    ] = None,
     dry_run: DryRun = False,
     as_json: AsJson = False,
 ) -> None:
     """python run_bench.py run sgformer_s deit_small_patch16_224 batch=1,8 --preset quick
 
-    Measure models. A WORD is a model name or pattern ('deit_*_patch16_224'), an axis (batch=1,8 size=224,448
-    precision=float32,amp_bfloat16 device=cuda attention=fused,eager layout=channels_last compile=none,default), or
-    metrics=params,macs,latency. The product of all axes is measured, a record a cell; `list` shows names.
+    Measure models. A WORD is a model, an axis, or metrics=params,macs,latency. Models: names and patterns of the zoo
+    and of timm ('deit_*_patch16_224'), package.module:function, file.py:function. Axes: mode=infer,train batch=1,8
+    size=224,448 precision=float32,amp_bfloat16 device=cuda attention=fused,eager layout=channels_last
+    compile=none,default weights=random,pretrained images=photographs. The product of all axes is measured, a record a
+    cell; `list` shows names.
     """
-    import models  # noqa: F401  (registers the zoo)
+    register, broken = load_plugins(plugins or [])
     from bench.plan import plan
 
     protocol = preset(preset_name, threads)
-    cells = plan(words or [])
+    words = [*(words or []), *([f"weights={checkpoint}"] if checkpoint is not None else [])]
+    try:
+        cells = plan(words, model_args or [])
+    except UsageError as error:
+        if not broken:
+            raise
+        human.print(f"[red]error:[/] {escape(str(error))}; a plugin that failed may define it")
+        raise typer.Exit(3) from error
     if dry_run:
         show_plan(cells, protocol, as_json)
+        code = 0
     else:
-        raise typer.Exit(measure(cells, protocol, output, resume, as_json))
+        code = measure(cells, protocol, output, register, resume, as_json)
+    raise typer.Exit(3 if broken else code)
 
 
 @app.command()
@@ -114,6 +136,7 @@ def list_(
     patterns: Annotated[list[str] | None, typer.Argument(metavar="PATTERN...", show_default=False)] = None,
     metrics: Annotated[bool, typer.Option("--metrics", help="Only the metrics.")] = False,
     presets: Annotated[bool, typer.Option("--presets", help="Only the presets.")] = False,
+    plugins: Plugin = None,
     as_json: AsJson = False,
 ) -> None:
     """python run_bench.py list 'sgformer_*' 'deit_*_patch16_224'
@@ -121,7 +144,9 @@ def list_(
     Show models, metrics and presets: the zoo's models, or whatever of the zoo and timm matches a PATTERN.
     """
     found: dict[str, Any] = {}
+    broken = False
     if not (metrics or presets):
+        _, broken = load_plugins(plugins or [])
         import models
         from bench.names import resolve
 
@@ -137,7 +162,7 @@ def list_(
         found["presets"] = PRESETS
     if as_json:
         print(json.dumps(found, indent=2))
-        return
+        raise typer.Exit(3 if broken else 0)
     for name in found.get("models", ()):
         print(name)
     for name, facts in found.get("metrics", {}).items():
@@ -146,15 +171,42 @@ def list_(
         print(f"{name:16} {' '.join(f'{key}={value:g}' for key, value in facts.items())}")
     if "models" in found and not patterns:
         human.print("Any timm model can stand beside these: `run_bench.py list 'deit_*'` shows which match.")
+    raise typer.Exit(3 if broken else 0)
 
 
-def measure(cells: Sequence["Cell"], protocol: "Protocol", path: Path, resume: bool, as_json: bool = False) -> int:
+def load_plugins(files: Sequence[str]) -> tuple[tuple[str, ...], bool]:
+    """Load the zoo and the plugins; returns what workers must load too, and whether a plugin raised: it is shown with
+    its place, and the others go on."""
+    from bench import plugins
+
+    for name in REGISTER:
+        plugins.load(name)
+    sound = [*REGISTER]
+    for file in files:
+        try:
+            plugins.load(file)
+            sound.append(file)
+        except BenchError:
+            raise
+        except Exception as error:
+            human.print(f"[red]plugin {escape(file)} failed:[/] {escape(one_line(error))}")
+    return tuple(sound), len(sound) < len(REGISTER) + len(files)
+
+
+def measure(
+    cells: Sequence["Cell"],
+    protocol: "Protocol",
+    path: Path,
+    register: Sequence[str],
+    resume: bool,
+    as_json: bool = False,
+) -> int:
     """Run the cells under a progress display; returns the exit code."""
     from bench.progress import Board
     from bench.runner import run
 
     with Board(human, cells, protocol) as board:
-        records = run(cells, protocol, path, board, register=REGISTER, resume=resume)
+        records = run(cells, protocol, path, board, register=register, resume=resume)
     if as_json:
         for record in records:
             print(json.dumps(record.to_dict(), allow_nan=False))

@@ -1,25 +1,22 @@
-"""Case: a Spec made real. Only here do precision, layout and attention path become PyTorch's switches."""
+"""Case: a Spec made real, piece by piece as it is asked for."""
 
-import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import cached_property
 from typing import Any, TypeVar
 
-import timm
 import torch
-from timm.layers import set_fused_attn, use_fused_attn
-from torch import Tensor, nn
+from torch import nn
 
-from bench.errors import Skip, UsageError, one_line
-from bench.names import default_size, input_size
+from bench.errors import Skip, UsageError, one_line, place
+from bench.model import create, image_shape
+from bench.names import default_size, is_function
+from bench.precision import set_switches, weight_dtype
 from bench.protocol import Protocol
 from bench.spec import Spec, format_size
+from bench.steps import Inputs, sample, step
 
 T = TypeVar("T")
-
-_WEIGHTS = {"bfloat16": torch.bfloat16, "float16": torch.float16}
-_AUTOCAST = {"amp_bfloat16": torch.bfloat16, "amp_float16": torch.float16}
 
 
 class Case:
@@ -48,10 +45,16 @@ class Case:
         set_switches(spec)
         torch.manual_seed(self.protocol.seed)
         model = create(spec, spec.device).to(device=spec.device, dtype=weight_dtype(spec))
-        model = model.to(memory_format=_memory_format(spec))
+        if spec.layout == "channels_last":
+            model = model.to(memory_format=torch.channels_last)
         if spec.compile != "none":
             model.compile(mode=None if spec.compile == "default" else spec.compile)
         return model
+
+    @cached_property
+    def inputs(self) -> Inputs:
+        """The model's arguments at the Spec's batch, on its device, the same at every run."""
+        return sample(self.spec, self.model, self.spec.batch, self.spec.device, self.protocol.seed)
 
     @property
     def impl(self) -> str | None:
@@ -60,19 +63,9 @@ class Case:
         return getattr(model, "impl", None)
 
     @cached_property
-    def images(self) -> Tensor:
-        """Standard normal images (batch, channels, height, width) on the Spec's device, the same at every run."""
-        generator = torch.Generator().manual_seed(self.protocol.seed)
-        images = torch.randn(image_shape(self.spec, self.spec.batch), generator=generator)
-        return images.to(
-            device=self.spec.device, dtype=weight_dtype(self.spec), memory_format=_memory_format(self.spec)
-        )
-
-    def call(self) -> None:
+    def call(self) -> Callable[[], None]:
         """One step of the Spec's mode, queued on the device."""
-        model, images = self.model, self.images  # built before inference mode and autocast are on
-        with torch.inference_mode(), autocast(self.spec):
-            model(images)
+        return step(self.spec, self.model, self.inputs, self.protocol.seed)
 
     def synchronize(self) -> None:
         """Wait until all that was queued is done."""
@@ -80,13 +73,23 @@ class Case:
             torch.cuda.synchronize(self.spec.device)
 
     @cached_property
+    def first_call(self) -> float:
+        """Time (s) of the very first call, to its synchronised end: it may compile, tune and fill caches. Building the
+        model and drawing its inputs come before."""
+        call = self.call
+        self.synchronize()
+        begin = self.clock()
+        call()
+        self.synchronize()
+        return self.clock() - begin
+
+    @cached_property
     def seconds_per_call(self) -> float:
         """Warm up as the Protocol says; a first estimate of a call's time (s), not a measurement.
 
-        Building the model and the first call, which may compile or tune, come before, and don't count as warm-up.
+        The first call comes before, and doesn't count as warm-up.
         """
-        self.call()
-        self.synchronize()
+        _ = self.first_call
         calls, begin = 0, self.clock()
         while True:
             before = self.clock()
@@ -98,32 +101,22 @@ class Case:
                 return after - before
 
 
-def create(spec: Spec, device: str, attention: str | None = None) -> nn.Module:
-    """The Spec's model in eval mode on `device` (`meta` builds no numbers), in float32.
-
-    attention overrides the Spec's path. A size other than the model's own is passed as `img_size` where the
-    constructor takes one.
-    """
-    arguments: dict[str, Any] = dict(spec.model_args)
-    with fused_attention((attention or spec.attention) == "fused"), torch.device(device):
-        if spec.size == default_size(spec.model):
-            return timm.create_model(spec.model, **arguments).eval()
-        size = spec.size[0] if spec.size[0] == spec.size[1] else spec.size
-        try:
-            return timm.create_model(spec.model, img_size=size, **arguments).eval()
-        except TypeError as error:
-            if "img_size" not in str(error):
-                raise
-            return timm.create_model(spec.model, **arguments).eval()
-
-
 def check(spec: Spec) -> None:
-    """Raise UsageError if the model refuses the Spec's size or arguments; builds no numbers where it can avoid it."""
-    if spec.size == default_size(spec.model) and not spec.model_args:
+    """Raise UsageError if the model refuses the Spec's size, arguments or weights; builds no numbers where it can avoid
+    it. What a plugin raises is left for its cells to say."""
+    if spec.size == default_size(spec.model) and not spec.model_args and spec.weights == "random":
         return
     try:
-        _try(spec, create(spec, "meta"))
+        model = create(spec, "meta")
+        if spec.mode != "pretrain":
+            _try(spec, model)
+    except Skip:  # to be said in the record
+        return
+    except UsageError:  # of the weights: it names all that there is to know
+        raise
     except Exception as error:
+        if is_function(spec.model) or place(error):  # a user's own: its cells will say so, and the others go on
+            return
         words = [f"size={format_size(spec.size)}", *(f"{key}={value}" for key, value in spec.model_args)]
         reason = str(error) if isinstance(error, ValueError) else one_line(error)  # a ValueError speaks for itself
         raise UsageError(f"{spec.model} refuses {' '.join(words)}: {reason}") from error
@@ -138,48 +131,3 @@ def _try(spec: Spec, model: nn.Module) -> None:
             if not isinstance(error, NotImplementedError) and "meta" not in str(error).lower():
                 raise
             create(spec, "cpu")(torch.zeros(image_shape(spec, 1)))
-
-
-def image_shape(spec: Spec, batch: int) -> tuple[int, int, int, int]:
-    """(batch, channels, height, width) of the Spec's images."""
-    channels = dict(spec.model_args).get("in_chans", input_size(spec.model)[0])
-    assert isinstance(channels, int)
-    return batch, channels, *spec.size
-
-
-@contextlib.contextmanager
-def fused_attention(fused: bool) -> Iterator[None]:
-    """Models constructed inside take timm's fused (or eager) attention path; the setting before is restored."""
-    before = bool(use_fused_attn())
-    set_fused_attn(fused)
-    try:
-        yield
-    finally:
-        set_fused_attn(before)
-
-
-def autocast(spec: Spec) -> contextlib.AbstractContextManager[Any]:
-    """The autocast context that the Spec's precision names, or none. Without autocast's cache of cast weights, which
-    PyTorch does not use in inference mode, so that it is off wherever the same call is traced in another."""
-    if spec.precision not in _AUTOCAST:
-        return contextlib.nullcontext()
-    return torch.autocast(torch.device(spec.device).type, _AUTOCAST[spec.precision], cache_enabled=False)
-
-
-def weight_dtype(spec: Spec) -> torch.dtype:
-    """The type in which weights and images are kept."""
-    return _WEIGHTS.get(spec.precision, torch.float32)
-
-
-def set_switches(spec: Spec) -> None:
-    """Set the process-wide switches that the precision fixes: TF32 on only for `tf32`; cuDNN picks its algorithms."""
-    tf32 = spec.precision == "tf32"
-    if tf32 and spec.device == "cpu":
-        raise Skip("tf32 is a mode of NVIDIA GPUs, and this cell's device is the CPU")
-    torch.set_float32_matmul_precision("high" if tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = tf32
-    torch.backends.cudnn.benchmark = True
-
-
-def _memory_format(spec: Spec) -> torch.memory_format:
-    return torch.channels_last if spec.layout == "channels_last" else torch.contiguous_format

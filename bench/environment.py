@@ -8,7 +8,7 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -54,16 +54,17 @@ class Environment(Plain):
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def capture(device: str, threads: int) -> Environment:
+def capture(device: str, threads: int, sources: Sequence[Path] = ()) -> Environment:
     """The environment of a cell that runs on `device` with `threads` CPU threads, as it is now.
 
+    sources: files of plugins, which `code` covers too.
     PyTorch's switches are read only where torch is imported already.
     """
     return Environment(
         python=platform.python_version(),
         packages={name: version for name in _PACKAGES if (version := _version(name))},
         commit=_commit(),
-        code=code_hash(),
+        code=code_hash(*sources),
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_cpu(),
         cores=psutil.cpu_count() or 1,
@@ -74,13 +75,20 @@ def capture(device: str, threads: int) -> Environment:
     )
 
 
+def code_hash(*sources: Path) -> str:
+    """12 hexadecimal digits over the Python sources of the rooms that measure, and those of plugins."""
+    digest = _rooms_digest().copy()
+    for path in sources:
+        digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b"") + b"\0")
+    return str(digest.hexdigest()[:12])
+
+
 @cache
-def code_hash() -> str:
-    """12 hexadecimal digits over the Python sources of the rooms that measure."""
+def _rooms_digest() -> Any:
     digest = hashlib.sha256()
     for path in sorted(path for room in ("bench", "models") for path in (_ROOT / room).rglob("*.py")):
         digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest.hexdigest()[:12]
+    return digest
 
 
 def _version(package: str) -> str | None:

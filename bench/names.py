@@ -5,6 +5,7 @@ from fnmatch import fnmatchcase
 
 import timm
 
+from bench import plugins
 from bench.errors import UsageError
 from bench.spec import hint
 
@@ -12,13 +13,16 @@ from bench.spec import hint
 def resolve(patterns: Sequence[str]) -> list[str]:
     """Registered names that the patterns match (`*`, `?`, `[...]` as in a shell), in order, each once.
 
-    Raises UsageError naming the pattern that matches nothing, with near names.
+    A user's function (`bench.plugins`) is taken as it is. Raises UsageError naming the pattern that matches nothing,
+    with near names.
     """
     known = timm.list_models()
     names: dict[str, None] = {}
     for pattern in patterns:
-        if any(sign in pattern for sign in "*?["):
-            found: Iterable[str] = [name for name in known if fnmatchcase(name, pattern)]
+        if is_function(pattern):
+            found: Iterable[str] = [pattern] if _exists(pattern) else []
+        elif any(sign in pattern for sign in "*?["):
+            found = [name for name in known if fnmatchcase(name, pattern)]
         else:
             found = [pattern] if timm.is_model(pattern) else []
             _check_tag(pattern)
@@ -26,6 +30,22 @@ def resolve(patterns: Sequence[str]) -> list[str]:
             raise UsageError(f"no model {pattern!r}{hint(pattern, known)}; `run_bench.py list` shows all")
         names.update(dict.fromkeys(found))
     return list(names)
+
+
+def _exists(model: str) -> bool:
+    """True, or UsageError if there is no such function. What else the plugin raises is left for its cells to say."""
+    try:
+        plugins.function(model)
+    except UsageError:
+        raise
+    except Exception:
+        pass
+    return True
+
+
+def is_function(model: str) -> bool:
+    """Whether `model` is `module:function` or `file.py:function`, and not a registered name."""
+    return ":" in model
 
 
 def _check_tag(name: str) -> None:
@@ -38,7 +58,7 @@ def _check_tag(name: str) -> None:
 
 def input_size(model: str) -> tuple[int, int, int]:
     """(channels, height, width) that the registry names for `model`; 3, 224, 224 where it names none."""
-    config = timm.get_pretrained_cfg(model)
+    config = None if is_function(model) else timm.get_pretrained_cfg(model)
     channels, height, width = config.input_size if config else (3, 224, 224)
     return channels, height, width
 

@@ -13,7 +13,7 @@ from typing import Self
 
 from filelock import FileLock, Timeout
 
-from bench import jsonl
+from bench import jsonl, plugins
 from bench.environment import Environment, capture
 from bench.metrics import Metric, select
 from bench.protocol import Protocol
@@ -62,7 +62,7 @@ def run(
     with _Bench(protocol, observer, register) as bench:
         for cell in cells:
             observer.begin(cell)
-            kept = _find(cell, protocol, present) if resume else None
+            kept = _find(cell, protocol, present, register) if resume else None
             record = kept or bench.measure(cell)
             if kept is None:
                 jsonl.append(path, record)
@@ -71,9 +71,9 @@ def run(
     return records
 
 
-def _find(cell: Cell, protocol: Protocol, records: Sequence[Record]) -> Record | None:
+def _find(cell: Cell, protocol: Protocol, records: Sequence[Record], register: Sequence[str]) -> Record | None:
     """The latest record that is this very cell, measured here by this code."""
-    here = capture(cell.spec.device, protocol.threads)
+    here = capture(cell.spec.device, protocol.threads, plugins.sources(register, cell.spec.model))
     asked = {(metric.name, metric.version) for metric in select(cell.metrics)}
     for record in reversed(records):
         if (
@@ -163,7 +163,9 @@ class _Bench:
     def _environment(self, spec: Spec, answers: Sequence[Answer]) -> Environment:
         """What the last pass saw, since the switches of timing are set there; the parent's view if none answered."""
         seen = [answer.environment for answer in answers if answer.environment]
-        return seen[-1] if seen else capture(spec.device, self.protocol.threads)
+        if seen:
+            return seen[-1]
+        return capture(spec.device, self.protocol.threads, plugins.sources(self.register, spec.model))
 
 
 def _merge(metric: Metric, answers: Sequence[Answer]) -> Value:

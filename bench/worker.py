@@ -4,7 +4,6 @@ Parent and worker talk over a pipe in plain values. The parent blocks in `connec
 """
 
 import contextlib
-import importlib
 import multiprocessing
 import os
 import signal
@@ -18,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+from bench import plugins
 from bench.environment import Environment, capture
 from bench.errors import Skip, one_line
 from bench.protocol import Protocol
@@ -43,7 +43,8 @@ class Answer:
 
 
 class Worker:
-    """The parent's side. register names modules that the worker imports first (they register models with timm)."""
+    """The parent's side. register names plugins (modules or files) that the worker loads first: they register models
+    with timm."""
 
     def __init__(self, register: Sequence[str] = ()) -> None:
         descriptor, name = tempfile.mkstemp(prefix="vitbench-", suffix=".log")
@@ -147,11 +148,12 @@ def _answer(
     import torch
     from threadpoolctl import threadpool_limits
 
-    from bench.build import Case, set_switches
+    from bench.build import Case
     from bench.metrics import select
+    from bench.precision import set_switches
 
-    for module in register:
-        importlib.import_module(module)
+    for plugin in register:
+        plugins.load(plugin)
     spec, protocol = Spec.from_dict(spec_data), Protocol.from_dict(protocol_data)
     torch.set_num_threads(protocol.threads)
     with contextlib.suppress(Skip):  # a precision that the device has not: the metrics will say so
@@ -161,7 +163,7 @@ def _answer(
         for metric in select(metrics):
             pipe.send(("start", metric.name))
             pipe.send(("value", metric.measure(case).to_dict()))
-        environment = capture(spec.device, protocol.threads)
+        environment = capture(spec.device, protocol.threads, plugins.sources(register, spec.model))
     try:
         impl = case.impl
     except Exception:  # a model that cannot be built has no route; its metrics have said why

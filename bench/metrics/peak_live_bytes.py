@@ -6,40 +6,53 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_leaves, tree_map_only
 
-from bench.build import Case, autocast, create, image_shape, weight_dtype
-from bench.errors import one_line
+from bench.build import Case
+from bench.errors import Skip, one_line
 from bench.live_bytes import LiveBytes
 from bench.metrics import Measurement, metric
+from bench.model import create
+from bench.precision import weight_dtype
 from bench.spec import Spec
+from bench.steps import Inputs, sample, step
 
 
 @metric(unit="B", better="lower", stage="static")
 def peak_live_bytes(case: Case) -> Measurement:
-    """Peak bytes of live tensors in one call, weights and images included, predicted with fake tensors.
+    """Peak bytes of live tensors in one call, weights and inputs included, predicted with fake tensors.
 
-    Follows the Spec's batch, precision, device and attention path, uncompiled. It misses scratch space inside
-    operators, so it is a lower bound on `peak_memory`. Where the model's code asks for numbers it runs on real CPU
-    tensors, and the note says so.
+    Follows the Spec's mode, batch, precision, device and attention path, uncompiled; a training step has its gradients
+    and AdamW's states. It misses scratch space inside operators, so it is a lower bound on `peak_memory`. Where the
+    model's code asks for numbers it runs on real CPU tensors, and the note says so.
     """
-    shape, dtype = image_shape(case.spec, case.spec.batch), weight_dtype(case.spec)
+    spec, seed = case.spec, case.protocol.seed
+    dtype = weight_dtype(spec)
     try:
-        model = create(case.spec, "meta")
-        with FakeTensorMode():
-            images = torch.empty(shape, dtype=dtype, device=case.spec.device)
-            return Measurement(_peak(case.spec, _as_fake(model, dtype, case.spec.device), images))
+        model = create(spec, "meta")
+        with torch.device("cpu"):
+            inputs = sample(spec, model, spec.batch, "cpu", seed)
+        with FakeTensorMode() as fake:
+            inputs = tree_map_only(Tensor, lambda tensor: fake.from_tensor(tensor).to(spec.device), inputs)
+            return Measurement(_peak(spec, _as_fake(model, dtype, spec.device), inputs, seed))
+    except Skip:
+        raise
     except Exception as error:
-        torch.manual_seed(case.protocol.seed)
-        on_cpu = replace(case.spec, device="cpu")  # autocast must be the CPU's too
-        peak = _peak(on_cpu, create(on_cpu, "cpu").to(dtype), torch.randn(shape, dtype=dtype))
+        torch.manual_seed(seed)
+        on_cpu = replace(spec, device="cpu")  # autocast must be the CPU's too
+        model = create(on_cpu, "cpu").to(dtype)
+        peak = _peak(on_cpu, model, sample(on_cpu, model, spec.batch, "cpu", seed), seed)
         return Measurement(peak, note=f"run on real CPU tensors, since on fake ones: {one_line(error)}")
 
 
-def _peak(spec: Spec, model: nn.Module, images: Tensor) -> int:
-    tracker = LiveBytes([*model.parameters(), *model.buffers(), images])
-    with torch.no_grad(), autocast(spec), tracker:
-        model(images)
-    return tracker.peak
+def _peak(spec: Spec, model: nn.Module, inputs: Inputs, seed: int) -> int:
+    resident = [leaf for leaf in tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    with LiveBytes([*model.parameters(), *model.buffers(), *resident]) as tracker:
+        call = step(spec, model, inputs, seed)
+        for _ in range(1 if spec.mode == "infer" else 2):  # the optimizer's states are there from the second step on
+            call()
+    peak: int = tracker.peak
+    return peak
 
 
 def _as_fake(model: nn.Module, dtype: torch.dtype, device: str) -> nn.Module:
@@ -50,7 +63,7 @@ def _as_fake(model: nn.Module, dtype: torch.dtype, device: str) -> nn.Module:
         if id(tensor) not in fakes:
             kept = dtype if tensor.is_floating_point() else tensor.dtype
             empty = torch.empty(tensor.shape, dtype=kept, device=device)
-            fakes[id(tensor)] = tensor, nn.Parameter(empty) if isinstance(tensor, nn.Parameter) else empty
+            fakes[id(tensor)] = tensor, _like(tensor, empty)
         return fakes[id(tensor)][1]
 
     for module in model.modules():  # each once, where `_apply` would visit shared ones again
@@ -60,3 +73,7 @@ def _as_fake(model: nn.Module, dtype: torch.dtype, device: str) -> nn.Module:
                 if tensor is not None:
                     tensors[name] = fake(tensor)
     return model
+
+
+def _like(tensor: Tensor, empty: Tensor) -> Tensor:
+    return nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty

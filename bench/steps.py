@@ -1,0 +1,94 @@
+"""What a call is in each mode. Everything random comes in through the inputs, which `sample` draws.
+
+infer      forward
+train      forward, cross-entropy on random labels, backward, AdamW's step, gradients set to None
+pretrain   the same with the model's own loss (`module(**inputs)["loss"]`), and its `after_step()` where it has one
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy
+
+from bench.errors import Skip
+from bench.model import image_shape
+from bench.precision import autocast, loss_scaler, weight_dtype
+from bench.spec import Spec
+
+Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named arguments of a module
+
+_LEARNING_RATE = 1e-4  # small: thousands of steps on the same images must not run away
+
+
+def sample(spec: Spec, module: nn.Module, batch: int, device: str, seed: int) -> Inputs:
+    """Arguments of `module`, the same for the same seed: standard normal images (batch, channels, height, width), or
+    what a pre-training module draws itself."""
+    generator = torch.Generator().manual_seed(seed)
+    if spec.mode == "pretrain":
+        draw: Callable[..., dict[str, Any]] = module.sample_inputs  # type: ignore[assignment]
+        return (), draw(batch, generator=generator, device=device, dtype=weight_dtype(spec))
+    images = torch.randn(image_shape(spec, batch), generator=generator)
+    layout = torch.channels_last if spec.layout == "channels_last" else torch.contiguous_format
+    return (images.to(device=device, dtype=weight_dtype(spec), memory_format=layout),), {}
+
+
+def step(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Callable[[], None]:
+    """One call of the Spec's mode on `module`, to be repeated."""
+    return _inference(spec, module, inputs) if spec.mode == "infer" else _training(spec, module, inputs, seed)
+
+
+def _inference(spec: Spec, module: nn.Module, inputs: Inputs) -> Callable[[], None]:
+    args, kwargs = inputs
+
+    def call() -> None:
+        with torch.inference_mode(), autocast(spec):
+            module(*args, **kwargs)
+
+    return call
+
+
+def _training(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Callable[[], None]:
+    args, kwargs = inputs
+    module.train()
+    trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=_LEARNING_RATE, fused=True)
+    scaler = loss_scaler(spec)
+    loss_of = _own_loss if spec.mode == "pretrain" else _Classification(spec, seed)
+    after_step = getattr(module, "after_step", lambda: None)
+
+    def call() -> None:
+        with autocast(spec):
+            loss = loss_of(module(*args, **kwargs))
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
+        if spec.mode == "pretrain":
+            after_step()
+
+    return call
+
+
+def _own_loss(output: dict[str, Any]) -> Tensor:
+    loss: Tensor = output["loss"]
+    return loss
+
+
+class _Classification:
+    """Cross-entropy with labels drawn once; of several outputs (a distilled model's two heads) the sum."""
+
+    def __init__(self, spec: Spec, seed: int) -> None:
+        self._spec = spec
+        self._generator = torch.Generator().manual_seed(seed)
+        self._labels: Tensor | None = None
+
+    def __call__(self, output: Any) -> Tensor:
+        logits = [output] if isinstance(output, Tensor) else list(output) if isinstance(output, (list, tuple)) else []
+        if not logits or not all(isinstance(one, Tensor) and one.ndim == 2 for one in logits):
+            raise Skip(f"{self._spec.model} returns no class scores (batch, classes) to train on")
+        if self._labels is None:
+            labels = torch.randint(logits[0].shape[1], (logits[0].shape[0],), generator=self._generator)
+            self._labels = labels.to(logits[0].device)
+        return torch.stack([cross_entropy(one, self._labels) for one in logits]).sum()

@@ -1,0 +1,233 @@
+"""A user's own models: plugin files, module:function, file.py:function, constructor arguments."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+import run_bench
+from bench import jsonl, plugins
+from bench.errors import UsageError
+
+PLUGIN = """
+import torch
+from timm.models import register_model
+from torch import nn
+
+
+class Colours(nn.Module):
+    def __init__(self, width=8, img_size=32):
+        super().__init__()
+        self.stem = nn.Conv2d(3, width, 1)
+        self.head = nn.Linear(width, 10)
+
+    def forward(self, x):
+        return self.head(self.stem(x).mean((2, 3)))
+
+
+def colours(**kwargs):
+    return Colours(**kwargs)
+
+
+def broken(**kwargs):
+    weight = torch.zeros(3)
+    return weight @ torch.zeros(4)
+
+
+def nothing(**kwargs):
+    return None
+
+
+@register_model
+def {name}(pretrained=False, **kwargs):
+    return Colours()
+"""
+RAISES = PLUGIN.splitlines().index("    return weight @ torch.zeros(4)") + 1
+PARAMS = 3 * 8 + 8 + 8 * 10 + 10
+STATIC = ["size=32", "metrics=params,macs"]
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def plugin(request):
+    """A plugin file in the working folder, registering a model under a name that only this test has."""
+    name = f"vitbench_{request.node.name.partition('[')[0][5:45]}"
+    path = Path("mine.py")
+    path.write_text(PLUGIN.replace("{name}", name))
+    return path, name
+
+
+def call(capsys, *arguments):
+    code = run_bench.main([str(argument) for argument in arguments])
+    out, err = capsys.readouterr()
+    assert "Traceback" not in err
+    return code, out, err
+
+
+def values(path="runs/records.jsonl"):
+    return {record.spec.model: record for record in jsonl.read(Path(path))}
+
+
+def test_a_function_of_a_file_is_measured_with_its_arguments(capsys, plugin):
+    code, _, err = call(capsys, "run", "mine.py:colours", *STATIC, "--model-arg", "width=16")
+    assert code == 0, err
+    record = values()["mine.py:colours"]
+    assert record["params"].value == 3 * 16 + 16 + 16 * 10 + 10
+    assert record["macs"].value == 32 * 32 * 3 * 16 + 16 * 10
+    assert dict(record.spec.model_args) == {"width": 16}
+
+
+def test_a_function_of_a_module_in_the_working_folder(capsys, tmp_path):
+    folder = tmp_path / "vitbench_package"
+    folder.mkdir()
+    (folder / "__init__.py").touch()
+    (folder / "nets.py").write_text(PLUGIN.replace("@register_model", "").replace("{name}", "unregistered"))
+    code, _, err = call(capsys, "run", "vitbench_package.nets:colours", *STATIC)
+    assert code == 0, err
+    assert values()["vitbench_package.nets:colours"]["params"].value == PARAMS
+
+
+def test_a_plugin_registers_names_that_patterns_match(capsys, plugin):
+    path, name = plugin
+    code, out, _ = call(capsys, "list", f"{name[:-1]}*", "--plugin", path)
+    assert (code, out.split()) == (0, [name])
+    code, _, err = call(capsys, "run", f"{name[:-1]}?", *STATIC, "--plugin", path)
+    assert code == 0, err
+    assert values()[name]["params"].value == PARAMS
+
+
+def test_what_a_plugins_function_raises_is_shown_with_its_place_and_the_sweep_goes_on(capsys, plugin):
+    code, _, err = call(capsys, "run", "mine.py:broken", "mine.py:colours", "mine.py:nothing", *STATIC)
+    assert code == 3
+    assert "params failed: RuntimeError: " in err
+    assert f"(mine.py:{RAISES})" in err
+    found = values()
+    assert f"(mine.py:{RAISES})" in found["mine.py:broken"]["macs"].note
+    assert found["mine.py:colours"]["params"].value == PARAMS
+    assert found["mine.py:nothing"]["params"].note.startswith("TypeError: the model's function returned a NoneType")
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("x = 1\nraise KeyError('mine')\n", "KeyError: 'mine' (bad.py:2)"),
+        ("x = 1\nx = = 2\n", "SyntaxError: "),
+        (
+            "import vitbench_no_such_module\n",
+            "ModuleNotFoundError: No module named 'vitbench_no_such_module' (bad.py:1)",
+        ),
+        ("import sys\nsys.exit(0)\n", "RuntimeError: importing the plugin ended in exit(0)"),
+        (
+            "from timm.models import register_model\n@register_model\ndef resnet18(pretrained=False, **kw): ...\n",
+            "Overwriting resnet18 in registry",
+        ),
+    ],
+    ids=["raises", "syntax", "import", "exit", "taken name"],
+)
+def test_a_plugin_that_cannot_be_loaded_is_code_3_and_the_rest_goes_on(capsys, text, says):
+    Path("bad.py").write_text(text)
+    code, out, err = call(capsys, "run", "test_vit", "--plugin", "bad.py", "metrics=params", "--dry-run")
+    assert code == 3
+    assert "plugin bad.py failed: " in err
+    assert says in err
+    assert "test_vit" in out
+    code, _, err = call(capsys, "run", "vitbench_of_the_plugin", "--plugin", "bad.py", "metrics=params")
+    assert code == 3
+    assert "no model 'vitbench_of_the_plugin'" in err
+    assert "a plugin that failed may define it" in err
+    code, out, err = call(capsys, "list", "test_vit", "--plugin", "bad.py")
+    assert (code, out) == (3, "test_vit\n")
+
+
+def test_a_function_of_a_file_that_cannot_be_loaded_fails_and_the_rest_is_measured(capsys):
+    Path("bad.py").write_text("x = 1\nraise KeyError('mine')\n")
+    code, _, err = call(capsys, "run", "bad.py:anything", "test_vit", "metrics=params")
+    assert code == 3
+    assert "params failed: KeyError: 'mine' (bad.py:2)" in err
+    found = values()
+    assert (found["bad.py:anything"]["params"].status, found["test_vit"]["params"].status) == ("failed", "ok")
+
+
+def test_a_plugin_that_was_changed_is_measured_again_on_resume(capsys, plugin):
+    path, _ = plugin
+    words = ["run", "mine.py:colours", "size=32", "metrics=params", "--resume"]
+    for text, kept in ((None, 0), (None, 1), ("\n", 0)):
+        if text:
+            path.write_text(path.read_text() + text)
+        code, _, err = call(capsys, *words)
+        assert code == 0
+        assert err.count("recorded before") == kept
+
+
+def test_loading_twice_runs_the_file_once_and_another_of_its_name_is_another(tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "same.py").write_text(f"here = {folder!r}\n")
+    first = plugins.load("a/same.py")
+    assert plugins.load(str(tmp_path / "a" / "same.py")) is first
+    assert plugins.load("b/same.py").here == "b"
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["gone.py:build"], "no plugin file "),
+        (["mine.py:gone"], "mine.py has no function 'gone'; it has Colours, "),
+        (["vitbench_gone:build"], "no module 'vitbench_gone'; it must be installed, or lie in the working folder"),
+        (["json.gone:build"], "no module 'json.gone'"),
+        ([":build"], "'' is not the name of a module, nor"),
+        (["..:build"], "is not the name of a module, nor"),
+        (["test_vit", "--plugin", "gone.py"], "no plugin file "),
+        (["test_vit", "--plugin", "vitbench_gone"], "no module 'vitbench_gone'"),
+        (["test_vit", "--model-arg", "width"], "--model-arg width: want name=value"),
+        (["test_vit", "--model-arg", "=3"], "--model-arg =3: want name=value"),
+        (["test_vit", "--model-arg", "depth=[1,2]"], "--model-arg depth=[1,2]: want one number, word, true"),
+        (["test_vit", "--model-arg", "img_size=32"], "img_size is named by the axis size"),
+        (["test_vit", "--model-arg", "pretrained=true"], "pretrained is named by weights=pretrained"),
+        (["test_vit", "--model-arg", "a=1", "--model-arg", "a=2"], "--model-arg a is given twice"),
+        (["test_vit", "--model-arg", "colour=red"], "test_vit refuses size=160 colour=red: TypeError: "),
+        (["test_vit", "--model-arg", "in_chans=three"], "test_vit refuses size=160 in_chans=three: "),
+    ],
+)
+def test_what_is_not_there_is_bad_usage(capsys, plugin, words, says):
+    code, out, err = call(capsys, "run", *words, "metrics=params")
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("word", "value"),
+    [
+        ("a=1", 1),
+        ("a=0.5", 0.5),
+        ("a=true", True),
+        ("a=False", False),
+        ("a=None", None),
+        ("a=chh+ihh", "chh+ihh"),
+        ('a="1"', "1"),
+        ("a=x=y", "x=y"),
+        ("a=", ""),
+        ("a=NaN", "NaN"),
+        ("a=1e999", "1e999"),
+    ],
+)
+def test_arguments_are_read_as_json_or_as_words(word, value):
+    from bench.plan import plan
+
+    Path("any.py").write_text("def build(**kwargs): raise ValueError('not now')\n")
+    [cell] = plan(["any.py:build", "metrics=params"], [word])
+    found = dict(cell.spec.model_args)["a"]
+    assert (found, type(found)) == (value, type(value))
+    json.dumps(cell.spec.to_dict(), allow_nan=False)
+
+
+def test_a_function_that_is_not_there_says_what_is(plugin):
+    with pytest.raises(UsageError, match="it has Colours, colours, broken, nothing"):
+        plugins.function("mine.py:colour")

@@ -1,0 +1,132 @@
+"""Checkpoints: data that fits or is refused, and never code."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import safetensors.torch
+import timm
+import torch
+
+import models  # noqa: F401  (registers the zoo)
+import run_bench
+from bench import jsonl
+from bench.errors import UsageError
+from bench.model import create
+from bench.spec import Spec
+from bench.weights import identify
+
+
+@pytest.fixture(autouse=True)
+def _own_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def state():
+    torch.manual_seed(1)
+    return timm.create_model("test_vit").state_dict()
+
+
+def loaded(path, model="test_vit", **kwargs):
+    return create(Spec(model, size=(160, 160), weights=identify(str(path), model), **kwargs), "cpu").state_dict()
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+@pytest.mark.parametrize("wrap", [None, "model", "state_dict", "state_dict_ema"])
+def test_a_checkpoint_is_loaded_whatever_it_is_wrapped_in(state, wrap):
+    torch.save({wrap: state, "epoch": 3} if wrap else state, "a.pth")
+    assert same(loaded("a.pth"), state)
+
+
+def test_safetensors_and_the_prefixes_of_wrapped_models_are_read(state):
+    safetensors.torch.save_file({f"module.{name}": tensor for name, tensor in state.items()}, "a.safetensors")
+    assert same(loaded("a.safetensors"), state)
+
+
+def test_official_names_of_the_zoo_go_through_the_familys_filter(monkeypatch):
+    with torch.device("meta"):
+        model = timm.create_model("sgformer_s")
+    official = {f"official.{name}": torch.full(tensor.shape, 0.5) for name, tensor in model.state_dict().items()}
+    torch.save(official, "a.pth")
+    monkeypatch.setattr(
+        "models.sgformer.checkpoint_filter_fn",
+        lambda state, model: {name.removeprefix("official."): tensor for name, tensor in state.items()},
+    )
+    got = create(Spec("sgformer_s", weights=identify("a.pth", "sgformer_s")), "cpu").state_dict()
+    assert all((tensor == 0.5).all() for tensor in got.values())
+
+
+def test_another_content_is_another_experiment_and_a_change_meanwhile_is_refused(state):
+    torch.save(state, "a.pth")
+    planned = identify("a.pth", "test_vit")
+    torch.save({**state, "norm.bias": state["norm.bias"] + 1}, "a.pth")
+    assert identify("a.pth", "test_vit") != planned
+    with pytest.raises(UsageError, match=r"a\.pth has changed since the run was planned"):
+        create(Spec("test_vit", size=(160, 160), weights=planned), "cpu")
+
+
+def test_random_weights_are_named_as_such():
+    assert identify("random", "test_vit") == "random"
+    assert identify("pretrained", "test_vit") == "pretrained"
+    with pytest.raises(UsageError, match="timm names no weights of sgformer_s; give a file with --checkpoint"):
+        identify("pretrained", "sgformer_s")
+
+
+class Payload:
+    def __reduce__(self):
+        return Path.touch, (Path("executed"),)
+
+
+def without(state, name):
+    return {key: tensor for key, tensor in state.items() if key != name}
+
+
+@pytest.mark.parametrize(
+    ("write", "says"),
+    [
+        (lambda path, state: None, "cannot read the checkpoint a.pth: No such file"),
+        (lambda path, state: path.mkdir(), "cannot read the checkpoint a.pth: Is a directory"),
+        (lambda path, state: path.touch(), "a.pth is not a checkpoint"),
+        (lambda path, state: path.write_text("hello"), "a.pth is not a checkpoint"),
+        (lambda path, state: torch.save([1, 2], path), "a.pth is not a "),
+        (lambda path, state: torch.save({"model": {}}, path), "a.pth is not a state dict"),
+        (lambda path, state: torch.save({"epoch": 3}, path), "a.pth is not a state dict"),
+        (lambda path, state: path.write_bytes(pickle.dumps(Payload())), "a.pth is not a checkpoint"),
+        (lambda path, state: torch.save({"model": Payload()}, path), "a.pth is not a checkpoint"),
+        (
+            lambda path, state: torch.save(without(state, "norm.bias"), path),
+            "a.pth does not fit VisionTransformer: missing: norm.bias",
+        ),
+        (
+            lambda path, state: torch.save({**state, "extra": torch.zeros(1)}, path),
+            "a.pth does not fit VisionTransformer: not known: extra",
+        ),
+        (
+            lambda path, state: torch.save({**state, "head.bias": torch.zeros(7)}, path),
+            "a.pth does not fit VisionTransformer: of another shape: head.bias is (7,), not (1000,)",
+        ),
+    ],
+    ids=["gone", "folder", "empty", "text", "list", "hollow", "numbers", "pickle", "code", "missing", "extra", "shape"],
+)
+def test_what_is_not_a_fitting_checkpoint_is_bad_usage(capsys, state, write, says):
+    write(Path("a.pth"), state)
+    code = run_bench.main(["run", "test_vit", "metrics=params", "--checkpoint", "a.pth"])
+    out, err = capsys.readouterr()
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert err.count("\n") == 1
+    assert says in err
+    assert not Path("runs").exists()
+    assert not Path("executed").exists()
+
+
+def test_the_record_names_the_file_and_its_hash(state, capsys):
+    torch.save(state, "a.pth")
+    assert run_bench.main(["run", "test_vit", "metrics=params", "--checkpoint", "a.pth"]) == 0
+    [record] = jsonl.read(Path("runs/records.jsonl"))
+    assert record.spec.weights == identify("a.pth", "test_vit")
+    assert len(record.spec.weights) == len("a.pth@") + 12
