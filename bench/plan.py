@@ -7,6 +7,7 @@ from math import isfinite
 
 import torch
 
+from bench import photographs
 from bench.build import check
 from bench.errors import UsageError
 from bench.metrics import select
@@ -29,6 +30,8 @@ def plan(words: Sequence[str], model_args: Sequence[str] = ()) -> list[Cell]:
     metrics = tuple(metric.name for metric in select(request.metrics))
     for device in request.axes.get("device", ()):
         _require(device)
+    for images in request.axes.get("images", ()):
+        photographs.check(images)
     arguments = _arguments(model_args)
     specs = [
         replace(spec, weights=identify(spec.weights, spec.model), model_args=tuple(arguments.items()))

@@ -56,54 +56,6 @@ def living(group):
     return found
 
 
-@pytest.mark.parametrize(
-    ("arguments", "says"),
-    [
-        (["run"], "no model named; as in: run_bench.py run sgformer_s"),
-        (["run", "sgformer_x"], "no model 'sgformer_x' (did you mean sgformer_"),
-        (["run", "nothing_like_*"], "no model 'nothing_like_*'; `run_bench.py list` shows all"),
-        (["run", "sgformer_s", "batsh=1"], "no axis 'batsh' (did you mean batch?); axes are batch, size"),
-        (["run", "sgformer_s", "batch=0"], "batch=0: want a positive whole number, as in batch=1,8"),
-        (["run", "sgformer_s", "precision=half"], "precision=half: want one of float32, tf32"),
-        (["run", "sgformer_s", "metrics=speed"], "no metric 'speed'; metrics are macs, macs_fvcore, params"),
-        (["run", "sgformer_s", "size=384"], "sgformer_s refuses size=384: SG-Former takes square images"),
-        (["run", "sgformer_s", "size=225x224"], "multiple of 224 (7x7 windows at strides 4 to 32), got 225x224. Use"),
-        (["run", "sgformer_s", "size=224,448x112"], "sgformer_s refuses size=448x112"),
-        (["run", "sgformer_s", "device=cuda:99"], "device=cuda:99: PyTorch"),
-        (["run", "sgformer_s", "--preset", "fast"], "no preset 'fast'; presets are quick, standard, paper"),
-        (["run", "sgformer_s", "--threads", "0"], "threads=0: want a positive whole number"),
-        (["run", "sgformer_s", "--threads", "two"], "Invalid value for '--threads': "),
-        (["run", "sgformer_s", "--colour", "red"], "No such option"),
-        (["run", "sgformer_s", "-o", "."], "cannot write to .: Is a directory"),
-        (["run", "sgformer_s", "-o", "foreign.txt"], "foreign.txt: line 1 is not a record but b'hello"),
-        (["run", "sgformer_s", "-o", "foreign.txt/a.jsonl"], "cannot write to foreign.txt/a.jsonl: "),
-        (["run", "sgformer_s", "-o", "x" * 300], "File name too long"),
-        (["run", "vit_tiny_patch16_224.nonsense"], "no tag 'nonsense' of vit_tiny_patch16_224; there are vit_tiny_"),
-        (["measure"], "No such command 'measure'"),
-        (["list", "sgformer_x"], "no model 'sgformer_x'"),
-        (["report"], "cannot read runs/records.jsonl: No such file or directory"),
-        (["report", "foreign.txt"], "foreign.txt: line 1 is not a record but b'hello"),
-        (["report", "cut.jsonl"], "cut.jsonl: line 2 is cut off; the 1 records before it are whole."),
-        (["report", "empty.jsonl"], "no records in empty.jsonl"),
-        (["report", "good.jsonl", "-o", "foreign.txt"], "cannot write the report to foreign.txt"),
-        (["--dry-run", "list"], "belong to the main job"),
-    ],
-)
-def test_bad_usage_is_one_clear_line_and_code_2(capsys, arguments, says, tmp_path):
-    good = (ROOT / "tests" / "goldens" / "report" / "records.jsonl").read_bytes().splitlines(keepends=True)[0]
-    files = {"foreign.txt": b"hello\n", "good.jsonl": good, "cut.jsonl": good + good[:99], "empty.jsonl": b""}
-    for name, content in files.items():
-        (tmp_path / name).write_bytes(content)
-    code, out, err = call(capsys, *arguments)
-    assert code == 2
-    assert out == ""
-    assert says in err
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert {name: (tmp_path / name).read_bytes() for name in files} == files
-    assert not list(tmp_path.glob("runs/*.jsonl"))
-
-
 def test_no_cuda_where_cuda_was_asked_for(capsys, monkeypatch):
     monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
     code, _, err = call(capsys, "run", "sgformer_s", "device=cuda")

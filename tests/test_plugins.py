@@ -173,36 +173,6 @@ def test_loading_twice_runs_the_file_once_and_another_of_its_name_is_another(tmp
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
-    [
-        (["gone.py:build"], "no plugin file "),
-        (["mine.py:gone"], "mine.py has no function 'gone'; it has Colours, "),
-        (["vitbench_gone:build"], "no module 'vitbench_gone'; it must be installed, or lie in the working folder"),
-        (["json.gone:build"], "no module 'json.gone'"),
-        ([":build"], "'' is not the name of a module, nor"),
-        (["..:build"], "is not the name of a module, nor"),
-        (["test_vit", "--plugin", "gone.py"], "no plugin file "),
-        (["test_vit", "--plugin", "vitbench_gone"], "no module 'vitbench_gone'"),
-        (["test_vit", "--model-arg", "width"], "--model-arg width: want name=value"),
-        (["test_vit", "--model-arg", "=3"], "--model-arg =3: want name=value"),
-        (["test_vit", "--model-arg", "depth=[1,2]"], "--model-arg depth=[1,2]: want one number, word, true"),
-        (["test_vit", "--model-arg", "img_size=32"], "img_size is named by the axis size"),
-        (["test_vit", "--model-arg", "pretrained=true"], "pretrained is named by weights=pretrained"),
-        (["test_vit", "--model-arg", "a=1", "--model-arg", "a=2"], "--model-arg a is given twice"),
-        (["test_vit", "--model-arg", "colour=red"], "test_vit refuses size=160 colour=red: TypeError: "),
-        (["test_vit", "--model-arg", "in_chans=three"], "test_vit refuses size=160 in_chans=three: "),
-    ],
-)
-def test_what_is_not_there_is_bad_usage(capsys, plugin, words, says):
-    code, out, err = call(capsys, "run", *words, "metrics=params")
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert says in err
-    assert not Path("runs").exists()
-
-
-@pytest.mark.parametrize(
     ("word", "value"),
     [
         ("a=1", 1),

@@ -1,6 +1,5 @@
 """Checkpoints: data that fits or is refused, and never code."""
 
-import pickle
 from pathlib import Path
 
 import pytest
@@ -74,54 +73,6 @@ def test_random_weights_are_named_as_such():
     assert identify("pretrained", "test_vit") == "pretrained"
     with pytest.raises(UsageError, match="timm names no weights of sgformer_s; give a file with --checkpoint"):
         identify("pretrained", "sgformer_s")
-
-
-class Payload:
-    def __reduce__(self):
-        return Path.touch, (Path("executed"),)
-
-
-def without(state, name):
-    return {key: tensor for key, tensor in state.items() if key != name}
-
-
-@pytest.mark.parametrize(
-    ("write", "says"),
-    [
-        (lambda path, state: None, "cannot read the checkpoint a.pth: No such file"),
-        (lambda path, state: path.mkdir(), "cannot read the checkpoint a.pth: Is a directory"),
-        (lambda path, state: path.touch(), "a.pth is not a checkpoint"),
-        (lambda path, state: path.write_text("hello"), "a.pth is not a checkpoint"),
-        (lambda path, state: torch.save([1, 2], path), "a.pth is not a "),
-        (lambda path, state: torch.save({"model": {}}, path), "a.pth is not a state dict"),
-        (lambda path, state: torch.save({"epoch": 3}, path), "a.pth is not a state dict"),
-        (lambda path, state: path.write_bytes(pickle.dumps(Payload())), "a.pth is not a checkpoint"),
-        (lambda path, state: torch.save({"model": Payload()}, path), "a.pth is not a checkpoint"),
-        (
-            lambda path, state: torch.save(without(state, "norm.bias"), path),
-            "a.pth does not fit VisionTransformer: missing: norm.bias",
-        ),
-        (
-            lambda path, state: torch.save({**state, "extra": torch.zeros(1)}, path),
-            "a.pth does not fit VisionTransformer: not known: extra",
-        ),
-        (
-            lambda path, state: torch.save({**state, "head.bias": torch.zeros(7)}, path),
-            "a.pth does not fit VisionTransformer: of another shape: head.bias is (7,), not (1000,)",
-        ),
-    ],
-    ids=["gone", "folder", "empty", "text", "list", "hollow", "numbers", "pickle", "code", "missing", "extra", "shape"],
-)
-def test_what_is_not_a_fitting_checkpoint_is_bad_usage(capsys, state, write, says):
-    write(Path("a.pth"), state)
-    code = run_bench.main(["run", "test_vit", "metrics=params", "--checkpoint", "a.pth"])
-    out, err = capsys.readouterr()
-    assert (code, out) == (2, "")
-    assert err.startswith("error: ")
-    assert err.count("\n") == 1
-    assert says in err
-    assert not Path("runs").exists()
-    assert not Path("executed").exists()
 
 
 def test_the_record_names_the_file_and_its_hash(state, capsys):
