@@ -109,7 +109,7 @@ def run(
     except UsageError as error:
         if not broken:
             raise
-        human.print(f"[red]error:[/] {escape(str(error))}; a plugin that failed may define it")
+        human.print(f"[red]error:[/] {safe(str(error))}; a plugin that failed may define it")
         raise typer.Exit(3) from error
     if dry_run:
         show_plan(cells, protocol, as_json)
@@ -189,7 +189,7 @@ def load_plugins(files: Sequence[str]) -> tuple[tuple[str, ...], bool]:
         except BenchError:
             raise
         except Exception as error:
-            human.print(f"[red]plugin {escape(file)} failed:[/] {escape(one_line(error))}")
+            human.print(f"[red]plugin {safe(file)} failed:[/] {safe(one_line(error))}")
     return tuple(sound), len(sound) < len(REGISTER) + len(files)
 
 
@@ -250,8 +250,13 @@ def show_plan(cells: Sequence["Cell"], protocol: "Protocol", as_json: bool = Fal
 
 def refuse(message: str) -> int:
     """Print one line about bad usage; returns its exit code."""
-    human.print(f"[red]error:[/] {escape(message)}")
+    human.print(f"[red]error:[/] {safe(message)}")
     return 2
+
+
+def safe(text: str) -> str:
+    """`text` for the console on one line: neither markup nor control characters of what was typed do anything."""
+    return escape("".join(sign if sign.isprintable() else ascii(sign)[1:-1] for sign in text))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -128,6 +128,7 @@ def test_what_a_plugins_function_raises_is_shown_with_its_place_and_the_sweep_go
     ],
     ids=["raises", "syntax", "import", "exit", "taken name"],
 )
+@pytest.mark.filterwarnings("default")  # as outside of tests, where timm's warning alone would stop nothing
 def test_a_plugin_that_cannot_be_loaded_is_code_3_and_the_rest_goes_on(capsys, text, says):
     Path("bad.py").write_text(text)
     code, out, err = call(capsys, "run", "test_vit", "--plugin", "bad.py", "metrics=params", "--dry-run")
