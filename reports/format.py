@@ -20,9 +20,22 @@ _SCALES: Mapping[str, Scale] = {
     "B": Scale("MiB", 2**-20, 4),
     "MAC": Scale("GMACs", 1e-9, 4),
     "img/s": Scale("img/s"),
+    "bit": Scale("bit"),
 }
-_METRICS: Mapping[str, Scale] = {"params": Scale("M", 1e-6, 4)}
-_NAMES: Mapping[str, str] = {"macs_fvcore": "MACs (fvcore)", "macs": "MACs"}
+_METRICS: Mapping[str, Scale] = {
+    "params": Scale("M", 1e-6, 4),
+    "activations": Scale("M", 1e-6, 4),
+    "first_call": Scale("s"),  # with a compiler, minutes
+    "mfu": Scale("%", 1e2),
+    "ccs": Scale(""),
+}
+_NAMES: Mapping[str, str] = {
+    "macs_fvcore": "MACs (fvcore)",
+    "macs": "MACs",
+    "mfu": "MFU",
+    "ccs": "CCS",
+    "latency_parts": "latency with hooks",
+}
 
 
 def scale(metric: str, unit: str) -> Scale:
@@ -31,8 +44,9 @@ def scale(metric: str, unit: str) -> Scale:
 
 
 def heading(metric: str, unit: str) -> str:
-    """`peak memory (MiB)`: the metric and the unit in which it is shown."""
-    return f"{name(metric)} ({scale(metric, unit).unit})"
+    """`peak memory (MiB)`: the metric and the unit in which it is shown, if it has one."""
+    shown = scale(metric, unit).unit
+    return f"{name(metric)} ({shown})" if shown else name(metric)
 
 
 def name(metric: str) -> str:

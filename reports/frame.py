@@ -1,13 +1,20 @@
 """The tidy frame: one row a value, every column a plain number or word. All tables and pictures start from it."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
 from bench.record import Record
 from bench.spec import Spec, format_size
+from reports.percentiles import percentiles
 
-AXES = ("mode", "batch", "size", "precision", "device", "compile", "attention", "layout", "arguments")
+AXES = (
+    *("mode", "batch", "size", "precision", "device", "compile", "attention", "layout"),
+    *("weights", "images", "arguments"),
+)
+_WORDS = {"batch": "b{}", "size": "{} px", "compile": "compile {}", "weights": "{} weights", "images": "on {}"}
+IDENTITY = ["id", "model", *AXES, "impl", "environment", "preset", "time", "metric", "unit"]  # of a value
 CELL = ["environment", "preset", "id"]  # what is measured, where, and how carefully
 
 
@@ -15,7 +22,8 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row a value of every record, in their order; SI units, nothing rounded, raw samples left out.
 
     Columns: id, model, the AXES, impl, environment (fingerprint), preset, time; metric, unit, value, low, high (95 %
-    interval), samples (their number), processes, status, note.
+    interval), samples (their number), processes, status, note; of latencies p50 to p99 (`reports.percentiles`);
+    details, JSON values that `to_csv` leaves out.
     """
     rows = [
         {
@@ -35,11 +43,18 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
             "processes": len(value.samples),
             "status": value.status,
             "note": value.note,
+            **percentiles(value.samples if value.metric == "latency" else ()),
+            "details": value.details,
         }
         for record in records
         for value in record.values
     ]
     return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
+
+
+def to_csv(frame: pd.DataFrame, path: Path) -> None:
+    """Write the frame's numbers and words."""
+    frame.drop(columns="details", errors="ignore").to_csv(path, index=False)
 
 
 def latest(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,7 +74,28 @@ def varying(frame: pd.DataFrame) -> list[str]:
     return [name for name in (*AXES, "impl", "environment", "preset") if frame[name].nunique(dropna=False) > 1]
 
 
+def series(frame: pd.DataFrame, *without: str) -> pd.Series:
+    """Each row's model and what else tells rows apart, `without` some axes: a line of a picture, a row of a table."""
+    apart = [name for name in varying(frame) if name not in (*without, "impl")]
+    words = [
+        " ".join([model, *(_word(*each) for each in zip(apart, values, strict=True) if each[1] != "")])
+        for model, *values in frame[["model", *apart]].to_numpy().tolist()
+    ]
+    return pd.Series(words, index=frame.index, dtype=str)
+
+
+def pixels(size: str) -> int:
+    """How many a size of the column `size` has: `224` is square, `224x288` height x width."""
+    height, _, width = size.partition("x")
+    return int(height) * int(width or height)
+
+
 def _axes(spec: Spec) -> dict[str, object]:
     plain = {name: getattr(spec, name) for name in AXES if name not in ("size", "arguments")}
     arguments = " ".join(f"{key}={value}" for key, value in spec.model_args)
     return {**plain, "size": format_size(spec.size), "arguments": arguments}
+
+
+def _word(axis: str, value: object) -> str:
+    """An axis's value as it can stand alone in a legend; of a path, the file's name."""
+    return _WORDS.get(axis, "{}").format(Path(str(value)).name if axis in ("weights", "images") else value)

@@ -13,16 +13,18 @@ from bench.environment import Environment
 from bench.errors import UsageError
 from bench.protocol import Protocol
 from bench.record import Record
-from reports import tables
+from reports import attention, shares, tables
 from reports.claims import published_top1
-from reports.figures import pictures
+from reports.figures import Picture, pictures
 from reports.format import bytes_
-from reports.frame import CELL, latest, to_frame
+from reports.frame import CELL, latest, to_csv, to_frame
 from reports.style import save
 
 
 def write(records: Sequence[Record], folder: Path) -> Path:
-    """Write report.md, results.csv, values.csv and the pictures into `folder`; returns the path of report.md.
+    """Write report.md, CSV files and the pictures into `folder`; returns the path of report.md.
+
+    results.csv and values.csv are always there; parts.csv and attention.csv where a value was split.
 
     Raises UsageError if the folder cannot be written to.
     """
@@ -35,7 +37,10 @@ def write(records: Sequence[Record], folder: Path) -> Path:
             if picture.figure:
                 save(picture.figure, folder, picture.name)
         tables.exact(frame).to_csv(folder / "results.csv", index=False)
-        frame.to_csv(folder / "values.csv", index=False)
+        to_csv(frame, folder / "values.csv")
+        for name, rows in {"parts.csv": shares.parts(frame), "attention.csv": attention.numbers(frame)}.items():
+            if not rows.empty:
+                to_csv(rows, folder / name)
         page = folder / "report.md"
         page.write_text(render(records, frame, drawn, superseded=len(everything) - len(frame)), encoding="utf-8")
     except OSError as error:
@@ -48,7 +53,7 @@ def summary(records: Sequence[Record]) -> str:
     return tables.to_markdown(tables.results(tables.main_rows(latest(to_frame(records)))))
 
 
-def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[object], superseded: int) -> str:
+def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Picture], superseded: int) -> str:
     """The page's text."""
     templates = Templates(
         loader=PackageLoader("reports"), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
@@ -71,7 +76,12 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[objec
         constant=", ".join(f"{name} {tables.escape(word)}" for name, word in tables.constant(main).items()),
         results=_markdown(tables.results(main)),
         memory={title: _markdown(table) for title, table in tables.memory(frame).items()},
-        pictures=drawn,
+        latencies=_markdown(tables.latencies(main)),
+        shares=_markdown(shares.against_time(frame)),
+        attention=_markdown(attention.table(frame)),
+        warning=attention.warning(attention.looked(frame, *attention.METRICS)),
+        images=_markdown(attention.per_image(frame)),
+        pictures=[(picture, "" if picture.table is None else _markdown(picture.table)) for picture in drawn],
         published=_markdown(published),
         problems=_markdown(tables.problems(frame)),
         remarks=_markdown(tables.remarks(frame)),

@@ -1,6 +1,5 @@
 """One look for all pictures: colour-blind safe, told apart by marker where colour is lost, the same bytes each time."""
 
-from collections.abc import Iterable
 from itertools import cycle
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,10 @@ from matplotlib.figure import Figure
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
 _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
+# Colour and hatch of areas; a white hatch shows on each of these colours.
+FILLS = tuple(zip((*_COLOURS[:6], "#777777"), ("", "//", "..", "\\\\", "xx", "--", "++"), strict=True))
+MAP_COLOURS = "inferno"  # perceptually uniform, from black to pale: the same order in grey
+
 _RC: dict[Any, Any] = {
     "font.size": 9,
     "axes.grid": True,
@@ -21,11 +24,13 @@ _RC: dict[Any, Any] = {
     "axes.spines.right": False,
     "grid.color": "#dddddd",
     "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.8,
     "legend.frameon": False,
     "lines.linewidth": 1.4,
     "lines.markersize": 6,
     "svg.fonttype": "none",
     "svg.hashsalt": "vitbench",
+    "text.parse_math": False,  # a `$` in a name is a `$`
     "errorbar.capsize": 2.5,
 }
 
@@ -39,10 +44,10 @@ def canvas() -> tuple[Figure, Axes]:
     return figure, figure.add_subplot()
 
 
-def looks(names: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """A colour and a marker for each name; the pairs repeat only after 70."""
-    pairs = zip(cycle(_COLOURS), cycle(_MARKERS), strict=False)
-    return {name: {"color": colour, "marker": marker} for name, (colour, marker) in zip(names, pairs, strict=False)}
+def all_looks() -> list[dict[str, Any]]:
+    """Pairs of a colour and a marker, neighbours as different as can be; 70, all there are."""
+    pairs = zip(cycle(_COLOURS), cycle(_MARKERS), range(len(_COLOURS) * len(_MARKERS)))
+    return [{"color": colour, "marker": marker} for colour, marker, _ in pairs]
 
 
 @styled

@@ -5,15 +5,17 @@ import re
 import pandas as pd
 
 from reports.format import cell, heading, number, scale
-from reports.frame import AXES, CELL, measured, varying
+from reports.frame import AXES, CELL, measured, pixels, varying
+from reports.percentiles import PERCENTS
 
 MEMORY = ("peak_memory", "peak_live_bytes")
+ATTENTION = {"ccs", "entropy"}
 
 
 def main_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without the cells of which only memory was asked: those are one table of their own, `memory`."""
-    only_memory = frame.groupby(CELL)["metric"].transform(lambda names: set(names) <= set(MEMORY))
-    return frame if only_memory.all() else frame[~only_memory]
+    """Without the cells of which only memory, or only how attention looks, was asked: these have their own tables."""
+    asked = frame.groupby(CELL)["metric"].transform(lambda names: set(names) <= set(MEMORY) or set(names) <= ATTENTION)
+    return frame if asked.all() else frame[~asked]
 
 
 def results(frame: pd.DataFrame) -> pd.DataFrame:
@@ -32,20 +34,35 @@ def exact(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def memory(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
-    """For each memory metric with numbers at more than one batch: a row a model, a column a batch, as words."""
+    """For each memory metric with numbers at more than one batch, or size: a row a model, a column each, as words."""
     tables = {}
     for metric in MEMORY:
-        rows = measured(frame, metric)
-        keys = ["model", *(name for name in varying(rows) if name != "batch")]
-        wide = rows.fillna({"impl": ""}).pivot_table(index=keys, columns="batch", values="value", sort=False)
-        wide = wide[wide.count(axis="columns") > 1].sort_index(axis="columns")
-        if wide.empty:
-            continue
+        rows = measured(frame, metric).fillna({"impl": ""})
         shown = scale(metric, "B")
-        words = wide.map(lambda value, shown=shown: number(value * shown.factor, shown.digits) or "-")
-        words.columns = [f"batch {batch}" for batch in wide.columns]
-        tables[heading(metric, "B")] = words.reset_index()
+        for axis, title in (("batch", "batch sizes"), ("size", "image sizes")):
+            keys = ["model", *(name for name in varying(rows) if name != axis)]
+            wide = rows.pivot_table(index=keys, columns=axis, values="value", sort=False)
+            wide = wide[wide.count(axis="columns") > 1].dropna(axis="columns", how="all")
+            if wide.empty:
+                continue
+            wide = wide[sorted(wide.columns, key=lambda value: pixels(str(value)))]  # which keeps batches in order too
+            words = wide.map(lambda value, shown=shown: number(value * shown.factor, shown.digits) or "-")
+            words.columns = [f"{axis} {value}" for value in wide.columns]
+            tables[f"{heading(metric, 'B')} over {title}"] = words.reset_index()
     return tables
+
+
+def latencies(frame: pd.DataFrame) -> pd.DataFrame:
+    """Percentiles of the latencies of cells that have enough samples for p90 or more, as words; a row a cell."""
+    rows = measured(frame, "latency")
+    rows = rows[rows["p90"].notna()]
+    shown = scale("latency", "s")
+    words = rows[["model", *varying(frame)]].fillna("").assign(samples=rows["samples"])
+    for percent in PERCENTS:
+        words[f"p{percent} ({shown.unit})"] = [
+            number(value * shown.factor, shown.digits) or "-" for value in rows[f"p{percent}"]
+        ]
+    return words
 
 
 def problems(frame: pd.DataFrame) -> pd.DataFrame:
@@ -59,8 +76,9 @@ def remarks(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def constant(frame: pd.DataFrame) -> dict[str, str]:
-    """The axes that are the same in every row, and so not a column."""
-    return {name: str(frame[name].iloc[0]) for name in AXES if frame[name].nunique() == 1 and frame[name].iloc[0] != ""}
+    """The axes that are the same in every row, and so not a column; images only where something depends on them."""
+    axes = AXES if ATTENTION & set(frame["metric"]) else [name for name in AXES if name != "images"]
+    return {name: str(frame[name].iloc[0]) for name in axes if frame[name].nunique() == 1 and frame[name].iloc[0] != ""}
 
 
 def to_markdown(table: pd.DataFrame) -> str:

@@ -1,0 +1,102 @@
+"""Pictures to look at: photographs that installed packages carry, white noise, or a folder. Nothing is downloaded."""
+
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from bench.errors import UsageError, one_line
+
+PHOTOGRAPHS, NOISE = "photographs", "noise"
+_PACKAGED = {
+    "astronaut": ("skimage", "data/astronaut.png"),
+    "chelsea": ("skimage", "data/chelsea.png"),
+    "coffee": ("skimage", "data/coffee.png"),
+    "rocket": ("skimage", "data/rocket.jpg"),
+    "china": ("sklearn", "datasets/images/china.jpg"),
+    "flower": ("sklearn", "datasets/images/flower.jpg"),
+}
+_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".png", ".tif", ".tiff", ".webp")
+_MARGIN = 256 / 224  # of the resized image to its crop
+_NOISE_SEED = 0  # the same six for every model of a size
+
+
+def check(images: str) -> None:
+    """Raise UsageError if `images` is neither `photographs`, `noise`, nor a folder that holds images."""
+    if images not in (PHOTOGRAPHS, NOISE):
+        _files(images)
+
+
+def origin(images: str) -> str:
+    """What the images are, in a phrase for notes. Raises UsageError as `check` does."""
+    if images == PHOTOGRAPHS:
+        return f"{len(_PACKAGED)} photographs of scikit-image and scikit-learn"
+    if images == NOISE:
+        return f"{len(_PACKAGED)} images of white noise"
+    return f"{len(_files(images))} images of the folder {Path(images).name}"
+
+
+def load(
+    images: str, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
+) -> Iterator[tuple[str, Tensor]]:
+    """Names and images (3, *size), one at a time: cropped from the middle and normalised; noise is standard normal.
+
+    Raises UsageError as `check` does, and for a file that is no image.
+    """
+    if images == NOISE:
+        generator = torch.Generator().manual_seed(_NOISE_SEED)
+        for number in range(len(_PACKAGED)):
+            yield f"noise {number + 1}", torch.randn(3, *size, generator=generator)
+        return
+    for name, path in _paths(images).items():
+        pixels = torch.from_numpy(np.array(_crop(_read(path), size))).permute(2, 0, 1) / 255
+        yield name, (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+
+
+def _paths(images: str) -> dict[str, Path]:
+    if images == PHOTOGRAPHS:
+        return {name: _inside(package) / file for name, (package, file) in _PACKAGED.items()}
+    return {path.name: path for path in _files(images)}
+
+
+def _inside(package: str) -> Path:
+    """Folder of an installed package, which is not imported: these are slow to import and used for their files only."""
+    found = find_spec(package)
+    if found is None or not found.submodule_search_locations:
+        raise UsageError(f"images={PHOTOGRAPHS} needs the package {package}, which is not installed")
+    return Path(found.submodule_search_locations[0])
+
+
+def _files(folder: str) -> list[Path]:
+    if not Path(folder).is_dir():
+        raise UsageError(f"images={folder}: no such folder; want {PHOTOGRAPHS}, {NOISE} or a folder of images")
+    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    if not files:
+        raise UsageError(f"images={folder}: the folder holds no image ({', '.join(_SUFFIXES)})")
+    return files
+
+
+def _read(path: Path) -> Image.Image:
+    try:
+        with Image.open(path) as image:
+            return image.convert("RGB")
+    except Exception as error:  # Pillow's readers raise errors of many kinds
+        raise UsageError(f"cannot read the image {path}: {one_line(error)}") from error
+
+
+def _crop(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    """Resize (bicubic) until the image covers `size` with a margin, then crop its centre: for a square, the usual
+    shorter side of 256 for a crop of 224. The other side is rounded to the nearest; torchvision rounds it down, which
+    moves the trained ViT-S/14's CCS of one photograph by up to 0.005."""
+    height, width = (round(side * _MARGIN) for side in size)
+    if height * image.width >= width * image.height:
+        width = round(height * image.width / image.height)
+    else:
+        height = round(width * image.height / image.width)
+    image = image.resize((width, height), Image.Resampling.BICUBIC)
+    top, left = round((height - size[0]) / 2), round((width - size[1]) / 2)
+    return image.crop((left, top, left + size[1], top + size[0]))

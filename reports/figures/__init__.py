@@ -1,0 +1,39 @@
+"""Pictures: tidy frame in, Pictures out; a file each. The door is `pictures`."""
+
+import pandas as pd
+
+from reports.figures.accuracy_throughput import draw as accuracy_throughput
+from reports.figures.ccs_blocks import draw as ccs_blocks
+from reports.figures.cost_shares import draw as cost_shares
+from reports.figures.entropy_blocks import draw as entropy_blocks
+from reports.figures.gallery import draw as gallery
+from reports.figures.latency_batch import draw as latency_batch
+from reports.figures.memory_batch import draw as memory_batch
+from reports.figures.memory_size import draw as memory_size
+from reports.figures.picture import Picture
+from reports.figures.series import with_looks
+from reports.figures.similarity import draw as similarity
+from reports.figures.throughput_macs import draw as throughput_macs
+from reports.style import styled
+
+__all__ = ["Picture", "pictures"]
+
+_DRAW = (
+    throughput_macs,
+    accuracy_throughput,
+    latency_batch,
+    memory_batch,
+    memory_size,
+    cost_shares,
+    ccs_blocks,
+    entropy_blocks,
+    similarity,
+    gallery,
+)
+
+
+@styled
+def pictures(frame: pd.DataFrame) -> list[Picture]:
+    """All pictures that a report shows, but for those of which no cell was asked. A model has one look in all."""
+    frame = with_looks(frame)
+    return [picture for draw in _DRAW for picture in draw(frame)]

@@ -1,0 +1,50 @@
+"""What a model's parameters, MACs and time are made of."""
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from reports import shares
+from reports.figures.picture import Picture, names
+from reports.style import FILLS
+
+_NAME, _TITLE = "cost_shares", "What the cost is made of"
+
+
+def draw(frame: pd.DataFrame) -> list[Picture]:
+    """A panel a cost, a bar a series, a fill a kind of module."""
+    rows = shares.by_kind(frame)
+    if rows.empty:
+        return []
+    costs = [cost for cost in shares.COSTS.values() if rows[cost].notna().any()]
+    series = list(rows["series"].unique())
+    kinds = [kind for kind in shares.KINDS if kind in set(rows["kind"])]
+    figure = Figure(figsize=(6.4, 1.1 + len(costs) * (0.35 + 0.22 * len(series))), layout="constrained")
+    for axes, cost in zip(figure.subplots(len(costs), sharex=True, squeeze=False)[:, 0], costs, strict=True):
+        wide = rows.pivot(index="series", columns="kind", values=cost).reindex(index=series).fillna(0.0)
+        left = pd.Series(0.0, index=series)
+        for name in set(series) - set(rows.loc[rows[cost].notna(), "series"]):
+            axes.text(0.01, series.index(name), "not measured", va="center", fontsize=8)
+        for kind in kinds:
+            colour, hatch = FILLS[shares.KINDS.index(kind)]
+            axes.barh(series, wide[kind], left=left, color=colour, hatch=hatch, edgecolor="white", label=kind)
+            left = left + wide[kind]
+        axes.invert_yaxis()
+        axes.set_xlim(0, 1)
+        axes.set_title(cost, loc="left", fontsize=9)
+        axes.grid(visible=False, axis="y")
+        axes.tick_params(axis="y", length=0, labelsize=8)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.set_xlabel("share of the whole (%)")
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=4, fontsize=8)
+    batch = rows["batch"].dropna().unique()
+    timed = f" Time: of calls with hooks, at batch {names(f'{one:.0f}' for one in batch)}." if len(batch) else ""
+    return [
+        Picture(
+            _NAME,
+            _TITLE,
+            "Share of each kind of module. MACs: matrix products and convolutions, torch's counter, so that norms and "
+            f"activation functions have none.{timed} Every part is in [parts.csv](parts.csv).",
+            f"Stacked bars of the shares of {names(costs)} by kind of module for {names(series)}.",
+            figure,
+        )
+    ]

@@ -1,0 +1,74 @@
+"""Gallery: where each head looks in a photograph, block by block. A picture a series."""
+
+import base64
+import io
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from matplotlib.cm import ScalarMappable
+from matplotlib.figure import Figure
+from PIL import Image
+
+from reports.attention import origins, warning
+from reports.figures.choice import chosen, left_out, spread
+from reports.figures.picture import Picture, file_names, names
+from reports.format import number
+from reports.style import MAP_COLOURS
+
+_HEADS = 8
+_OPAQUE = 0.65  # of the map over the photograph, whose outlines stay visible
+
+
+def draw(frame: pd.DataFrame) -> list[Picture]:
+    """A row a block, the photograph first and then a column a head, up to 8."""
+    rows, others = chosen(frame, lambda details: details["gallery"]["blocks"])
+    pictures = []
+    for name, (_, row) in zip(file_names("gallery", rows["series"]), rows.iterrows(), strict=True):
+        own, gallery = rows.loc[[row.name]], row["details"]["gallery"]
+        most = max(len(block["heads"]) for block in gallery["blocks"])
+        heads = "" if most <= _HEADS else f" Of more than {_HEADS} heads as many are shown, spread over all."
+        queries = names(block["query"] for block in gallery["blocks"])
+        pictures.append(
+            Picture(
+                name,
+                f"Where heads look: {names([row['series']])}",
+                f"{warning(own)}Attention of one token ({queries}) to each patch of {names([gallery['image']])}, drawn "
+                "over the grey photograph, bright where it is high. Each map has a scale of its own, from 0 to its "
+                f"largest weight, which is written above it.{heads} {origins(own)}{left_out(others)}",
+                f"Attention maps of heads over a photograph, a row a block, for {names([row['series']])}.",
+                _figure(gallery),
+            )
+        )
+    return pictures
+
+
+def _figure(gallery: dict[str, Any]) -> Figure:
+    blocks = gallery["blocks"]
+    with Image.open(io.BytesIO(base64.b64decode(gallery["jpeg"]))) as jpeg:
+        photograph = np.asarray(jpeg.convert("RGB"))
+        grey = np.asarray(jpeg.convert("L"))
+    height, width = grey.shape
+    columns = 1 + min(_HEADS, max(len(block["heads"]) for block in blocks))
+    side = min(1.2, 7.2 / columns)
+    figure = Figure(
+        figsize=(side * columns + 0.8, (side * height / width + 0.35) * len(blocks) + 0.1), layout="constrained"
+    )
+    panels = figure.subplots(len(blocks), columns, squeeze=False)
+    for line, block in zip(panels, blocks, strict=True):
+        for axes in line:
+            axes.set_axis_off()
+        line[0].imshow(photograph)
+        line[0].set_title(f"{block['name']}\n ", loc="left", fontsize=6).set_in_layout(False)  # over the heads' titles
+        heads = list(enumerate(block["heads"], 1))
+        for axes, (head, weights) in zip(line[1:], spread(heads, _HEADS), strict=False):
+            weights = np.reshape(weights, block["grid"])
+            axes.imshow(grey, cmap="gray", vmin=-64, vmax=319)  # pale, so that brightness is the map's
+            axes.imshow(
+                weights, cmap=MAP_COLOURS, vmin=0, vmax=weights.max(), alpha=_OPAQUE,
+                interpolation="nearest", extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+            )  # fmt: skip
+            axes.set_title(f"head {head}: {number(weights.max(), 2)}", fontsize=6)
+    bar = figure.colorbar(ScalarMappable(cmap=MAP_COLOURS), ax=panels, shrink=0.8, aspect=40, ticks=[0, 1])
+    bar.ax.set_yticklabels(["0", "map's\nlargest"], fontsize=6)
+    return figure
