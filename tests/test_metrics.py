@@ -9,11 +9,14 @@ import torch
 from torch import nn
 
 import models  # noqa: F401  (registers the zoo)
-import tests.misbehaving  # noqa: F401  (registers a model that meta tensors cannot run)
-from bench.build import Case, check, create, fused_attention, set_switches
+import tests.misbehaving
+import tests.pretraining  # noqa: F401  (registers a model with a pre-training step)
+from bench.build import Case, check
 from bench.errors import Skip, UsageError
 from bench.live_bytes import LiveBytes
 from bench.metrics import Measurement, all_metrics, metric, select
+from bench.model import create, fused_attention
+from bench.precision import set_switches
 from bench.protocol import preset
 from bench.spec import Spec
 
@@ -45,12 +48,36 @@ def test_macs_fvcore_are_the_eager_ones_on_either_path(attention):
     assert "attention" not in value.note
 
 
+def test_activations_are_those_that_timm_publishes():
+    value = measure("activations", DEIT)
+    assert value.value == 5_974_636  # 5.97 M; 4.12 M on the fused path, whose maps fvcore does not see
+    assert "attention" not in value.note
+    assert measure("activations", DEIT, precision="bfloat16", batch=3, attention="eager").value == value.value
+
+
+@pytest.mark.parametrize("name", ["macs", "macs_fvcore"])
+def test_counts_are_of_one_image_and_its_forward_pass_in_any_mode(name):
+    counts = {
+        measure(name, "test_vit", size=(160, 160), mode=mode, batch=batch, precision=precision).value
+        for mode, batch, precision in (("infer", 1, "float32"), ("train", 2, "amp_bfloat16"), ("infer", 3, "bfloat16"))
+    }
+    assert len(counts) == 1
+
+
+def test_counts_of_a_pre_training_step_are_those_of_its_own_inputs():
+    by_hand = 16 * (3 * 8**2) * 16 + 16 * (3 * 8**2)  # 16 patches encoded, one mean decoded
+    spec = dict(size=(32, 32), mode="pretrain", batch=4)
+    assert measure("macs", "vitbench_masked", **spec).value == by_hand
+    assert measure("macs_fvcore", "vitbench_masked", **spec).value == by_hand
+    assert measure("activations", "vitbench_masked", **spec).value == 16 * 16 + 3 * 8**2
+
+
 def test_params_count_shared_ones_once(monkeypatch):
     assert measure("params", DEIT).value == 5_717_416
     shared = create(Spec(DEIT), "meta")
     one = sum(p.numel() for p in shared.blocks[0].mlp.parameters())
     shared.blocks[1].mlp = shared.blocks[0].mlp
-    monkeypatch.setattr("bench.metrics.params.create", lambda spec, device: shared)
+    monkeypatch.setattr("bench.tracing.create", lambda spec, device: shared)
     assert measure("params", DEIT).value == 5_717_416 - one
 
 
@@ -94,7 +121,7 @@ def test_counts_and_memory_of_many_families_need_no_real_run(model):
 
 
 def test_macs_name_operators_that_might_multiply(monkeypatch):
-    monkeypatch.setattr("bench.metrics.macs.create", lambda spec, device: Foreign())
+    monkeypatch.setattr("bench.tracing.create", lambda spec, device: Foreign())
     assert measure("macs", DEIT).note == "operators without a FLOP rule: vitbench_test.product.default"
 
 
@@ -166,7 +193,7 @@ def test_predicted_peak_of_an_mlp_is_the_one_counted_by_hand():
 @pytest.mark.parametrize("model", [DEIT, "coat_tiny"])  # coat registers modules twice
 def test_predicted_peak_is_that_of_the_call_that_is_timed(model, precision, attention):
     case = Case(Spec(model, batch=2, precision=precision, attention=attention), PROTOCOL)
-    with LiveBytes([*case.model.parameters(), *case.model.buffers(), case.images]) as tracker:
+    with LiveBytes([*case.model.parameters(), *case.model.buffers(), case.inputs[0][0]]) as tracker:
         case.call()
     assert measure("peak_live_bytes", model, batch=2, precision=precision, attention=attention).value == tracker.peak
 
@@ -218,9 +245,9 @@ def test_a_case_is_built_as_its_spec_says(precision, layout):
     case = Case(Spec("test_vit", size=(160, 160), batch=2, precision=precision, layout=layout), PROTOCOL)
     kept = torch.bfloat16 if precision == "bfloat16" else torch.float32
     assert {p.dtype for p in case.model.parameters()} == {kept}
-    assert case.images.dtype == kept
-    assert case.images.shape == (2, 3, 160, 160)
-    assert case.images.is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")
+    assert case.inputs[0][0].dtype == kept
+    assert case.inputs[0][0].shape == (2, 3, 160, 160)
+    assert case.inputs[0][0].is_contiguous(memory_format=torch.channels_last) == (layout == "channels_last")
     assert not case.model.training
     case.call()
     assert torch.backends.cudnn.allow_tf32 is False
@@ -232,7 +259,7 @@ def test_size_and_arguments_reach_the_constructor():
     assert create(Spec("resnet18", size=(192, 192)), "meta") is not None  # takes no img_size
     model = create(Spec("test_vit", size=(160, 160), model_args={"in_chans": 1, "num_classes": 5}), "meta")
     assert (model.patch_embed.proj.in_channels, model.num_classes) == (1, 5)
-    assert Case(Spec("test_vit", size=(160, 160), model_args={"in_chans": 1}), PROTOCOL).images.shape[1] == 1
+    assert Case(Spec("test_vit", size=(160, 160), model_args={"in_chans": 1}), PROTOCOL).inputs[0][0].shape[1] == 1
 
 
 def test_attention_setting_is_that_of_the_spec_and_then_restored():
@@ -277,19 +304,20 @@ def test_a_number_that_is_none_is_not_ok():
 
 def test_registry_lists_all_and_refuses_twins_and_strangers():
     assert list(all_metrics()) == [
-        "macs", "macs_fvcore", "params", "peak_live_bytes", "peak_memory", "latency", "throughput",
+        "activations", "ccs", "entropy", "macs", "macs_fvcore", "params", "peak_live_bytes", "peak_memory",
+        "first_call", "latency", "latency_parts", "mfu", "throughput",
     ]  # fmt: skip
     assert all(one.summary and one.unit for one in all_metrics().values())
     with pytest.raises(ValueError, match="registered twice"):
         metric(unit="1", better="lower", stage="static")(all_metrics()["params"].function)
-    with pytest.raises(UsageError, match=r"no metric 'mac' \(did you mean macs\?\); metrics are macs, "):
+    with pytest.raises(UsageError, match=r"no metric 'mac' \(did you mean macs\?\); metrics are activations, "):
         select(["params", "mac"])
 
 
 def test_counting_adds_no_warning():
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for name in ("params", "macs", "macs_fvcore", "peak_live_bytes"):
+        for name in ("params", "macs", "macs_fvcore", "activations", "peak_live_bytes"):
             assert measure(name, "swin_tiny_patch4_window7_224").status == "ok"
 
 
@@ -326,7 +354,7 @@ def test_peak_memory_is_that_of_the_call_after_a_warm_one(monkeypatch):
     for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated", "max_memory_reserved"):
         monkeypatch.setattr(torch.cuda, name, getattr(cuda, name))
     monkeypatch.setattr(torch.cuda, "synchronize", cuda.synchronize)
-    monkeypatch.setattr(case, "call", cuda.call)
+    vars(case)["call"] = cuda.call
     value = all_metrics()["peak_memory"].measure(case)
     assert value.value == 1200
     assert value.note == "1000 B before the call; reserved by the allocator: 4096 B"
