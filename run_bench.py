@@ -103,9 +103,8 @@ def run(
     from bench.plan import plan
 
     protocol = preset(preset_name, threads)
-    words = [*(words or []), *([f"weights={checkpoint}"] if checkpoint is not None else [])]
     try:
-        cells = plan(words, model_args or [])
+        cells = plan(words or [], model_args or [], checkpoint)
     except UsageError as error:
         if not broken:
             raise

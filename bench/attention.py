@@ -91,7 +91,7 @@ def look(case: Case) -> Look:
     as `capture` does; UsageError if the images cannot be read.
     """
     spec, seed = case.spec, case.protocol.seed
-    if spec.mode == "pretrain":
+    if spec.mode != "infer":
         raise Skip("attention is looked at in mode infer")
     channels = image_shape(spec, 1)[1]
     if channels != 3:

@@ -30,6 +30,7 @@ class Environment(Plain):
 
     commit is git's, with `+` behind it where the working tree differed; code is a hash of the sources that measure
     (`bench`, `models`), which says more: it sees uncommitted edits, and leaves commits that touch only text alone.
+    plugins is such a hash of a user's own files, where the model or a plugin is one.
     state holds what may change between two records of one machine: clocks (Hz), load, and PyTorch's switches.
     """
 
@@ -45,6 +46,7 @@ class Environment(Plain):
     gpu: str | None = None
     gpu_memory: int | None = None
     driver: str | None = None
+    plugins: str | None = None
     state: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -57,14 +59,15 @@ class Environment(Plain):
 def capture(device: str, threads: int, sources: Sequence[Path] = ()) -> Environment:
     """The environment of a cell that runs on `device` with `threads` CPU threads, as it is now.
 
-    sources: files of plugins, which `code` covers too.
+    sources: files of plugins.
     PyTorch's switches are read only where torch is imported already.
     """
     return Environment(
         python=platform.python_version(),
         packages={name: version for name in _PACKAGES if (version := _version(name))},
         commit=_commit(),
-        code=code_hash(*sources),
+        code=code_hash(),
+        plugins=_digest(sources) if sources else None,
         system=f"{platform.system()} {platform.release()} {platform.machine()}",
         cpu=_cpu(),
         cores=psutil.cpu_count() or 1,
@@ -75,20 +78,18 @@ def capture(device: str, threads: int, sources: Sequence[Path] = ()) -> Environm
     )
 
 
-def code_hash(*sources: Path) -> str:
-    """12 hexadecimal digits over the Python sources of the rooms that measure, and those of plugins."""
-    digest = _rooms_digest().copy()
-    for path in sources:
-        digest.update(path.name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b"") + b"\0")
-    return str(digest.hexdigest()[:12])
-
-
 @cache
-def _rooms_digest() -> Any:
+def code_hash() -> str:
+    """12 hexadecimal digits over the Python sources of the rooms that measure."""
+    return _digest(sorted(path for room in ("bench", "models") for path in (_ROOT / room).rglob("*.py")))
+
+
+def _digest(sources: Sequence[Path]) -> str:
     digest = hashlib.sha256()
-    for path in sorted(path for room in ("bench", "models") for path in (_ROOT / room).rglob("*.py")):
-        digest.update(str(path.relative_to(_ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
-    return digest
+    for path in sources:
+        name = str(path.relative_to(_ROOT)) if path.is_relative_to(_ROOT) else path.name
+        digest.update(name.encode() + b"\0" + (path.read_bytes() if path.is_file() else b"") + b"\0")
+    return digest.hexdigest()[:12]
 
 
 def _version(package: str) -> str | None:

@@ -1,5 +1,6 @@
 """Model names: timm's registry, which every room that offers models writes into."""
 
+import os
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
@@ -20,7 +21,7 @@ def resolve(patterns: Sequence[str]) -> list[str]:
     names: dict[str, None] = {}
     for pattern in patterns:
         if is_function(pattern):
-            found: Iterable[str] = [pattern] if _exists(pattern) else []
+            found: Iterable[str] = [_function(pattern)]
         elif any(sign in pattern for sign in "*?["):
             found = [name for name in known if fnmatchcase(name, pattern)]
         else:
@@ -32,15 +33,19 @@ def resolve(patterns: Sequence[str]) -> list[str]:
     return list(names)
 
 
-def _exists(model: str) -> bool:
-    """True, or UsageError if there is no such function. What else the plugin raises is left for its cells to say."""
+def _function(model: str) -> str:
+    """`model` in its one spelling, or UsageError if there is no such function. What else the plugin raises is left for
+    its cells to say."""
+    place, _, name = model.rpartition(":")
+    if place.endswith(".py"):
+        model = f"{os.path.normpath(place)}:{name}"
     try:
         plugins.function(model)
     except UsageError:
         raise
     except Exception:
         pass
-    return True
+    return model
 
 
 def is_function(model: str) -> bool:

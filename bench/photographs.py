@@ -1,5 +1,7 @@
 """Pictures to look at: photographs that installed packages carry, white noise, or a folder. Nothing is downloaded."""
 
+import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -25,19 +27,29 @@ _MARGIN = 256 / 224  # of the resized image to its crop
 _NOISE_SEED = 0  # the same six for every model of a size
 
 
-def check(images: str) -> None:
-    """Raise UsageError if `images` is neither `photographs`, `noise`, nor a folder that holds images."""
-    if images not in (PHOTOGRAPHS, NOISE):
-        _files(images)
+def identify(images: str) -> str:
+    """`images` as the Spec keeps it: a folder as `FOLDER@digest` of its images' names and contents, so that other
+    images are another experiment.
+
+    Raises UsageError if `images` is neither `photographs`, `noise`, nor a folder that holds images.
+    """
+    if images in (PHOTOGRAPHS, NOISE):
+        return images
+    folder, digest = Path(os.path.normpath(images)), hashlib.sha256()
+    for path in _files(folder):
+        digest.update(path.name.encode() + b"\0" + hashlib.sha256(_bytes(path)).digest())
+    return f"{folder}@{digest.hexdigest()[:12]}"
 
 
 def origin(images: str) -> str:
-    """What the images are, in a phrase for notes. Raises UsageError as `check` does."""
+    """What the images are, in a phrase for notes, from the Spec's word. Raises UsageError as `identify` does."""
     if images == PHOTOGRAPHS:
         return f"{len(_PACKAGED)} photographs of scikit-image and scikit-learn"
     if images == NOISE:
         return f"{len(_PACKAGED)} images of white noise"
-    return f"{len(_files(images))} images of the folder {Path(images).name}"
+    folder, _, digest = images.rpartition("@")
+    number = len(_files(Path(folder)))
+    return f"{number} image{'s' if number > 1 else ''} of the folder {Path(folder).name} ({digest})"
 
 
 def load(
@@ -45,7 +57,7 @@ def load(
 ) -> Iterator[tuple[str, Tensor]]:
     """Names and images (3, *size), one at a time: cropped from the middle and normalised; noise is standard normal.
 
-    Raises UsageError as `check` does, and for a file that is no image.
+    Raises UsageError as `identify` does, for a file that is no image, and for a folder that was changed since.
     """
     if images == NOISE:
         generator = torch.Generator().manual_seed(_NOISE_SEED)
@@ -60,7 +72,10 @@ def load(
 def _paths(images: str) -> dict[str, Path]:
     if images == PHOTOGRAPHS:
         return {name: _inside(package) / file for name, (package, file) in _PACKAGED.items()}
-    return {path.name: path for path in _files(images)}
+    folder = images.rpartition("@")[0]
+    if identify(folder) != images:
+        raise UsageError(f"the images of {folder} have changed since the run was planned")
+    return {path.name: path for path in _files(Path(folder))}
 
 
 def _inside(package: str) -> Path:
@@ -71,13 +86,20 @@ def _inside(package: str) -> Path:
     return Path(found.submodule_search_locations[0])
 
 
-def _files(folder: str) -> list[Path]:
-    if not Path(folder).is_dir():
+def _files(folder: Path) -> list[Path]:
+    if not folder.is_dir():
         raise UsageError(f"images={folder}: no such folder; want {PHOTOGRAPHS}, {NOISE} or a folder of images")
-    files = sorted(path for path in Path(folder).iterdir() if path.suffix.lower() in _SUFFIXES)
+    files = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES)
     if not files:
         raise UsageError(f"images={folder}: the folder holds no image ({', '.join(_SUFFIXES)})")
     return files
+
+
+def _bytes(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"cannot read the image {path}: {error.strerror or error}") from error
 
 
 def _read(path: Path) -> Image.Image:

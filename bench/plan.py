@@ -17,9 +17,9 @@ from bench.spec import JsonScalar, parse
 from bench.weights import identify
 
 
-def plan(words: Sequence[str], model_args: Sequence[str] = ()) -> list[Cell]:
+def plan(words: Sequence[str], model_args: Sequence[str] = (), checkpoint: str | None = None) -> list[Cell]:
     """The cells that the words ask for (grammar: `bench.spec`), every one of which can be built; model_args are the
-    constructor's, `key=value` each.
+    constructor's, `key=value` each; checkpoint is a file of weights, whose name may hold what the grammar may not.
 
     Raises UsageError on an unknown model, axis, value or metric, a size, argument or checkpoint that a model refuses,
     an absent device or folder.
@@ -30,11 +30,17 @@ def plan(words: Sequence[str], model_args: Sequence[str] = ()) -> list[Cell]:
     metrics = tuple(metric.name for metric in select(request.metrics))
     for device in request.axes.get("device", ()):
         _require(device)
-    for images in request.axes.get("images", ()):
-        photographs.check(images)
     arguments = _arguments(model_args)
+    images = {word: photographs.identify(word) for word in request.axes.get("images", (photographs.PHOTOGRAPHS,))}
+    if checkpoint is not None and "weights" in request.axes:
+        raise UsageError("weights= is given twice: as an axis, and with --checkpoint")
     specs = [
-        replace(spec, weights=identify(spec.weights, spec.model), model_args=tuple(arguments.items()))
+        replace(
+            spec,
+            weights=identify(spec.weights if checkpoint is None else checkpoint, spec.model),
+            images=images[spec.images],
+            model_args=tuple(arguments.items()),
+        )
         for spec in request.specs(resolve(request.patterns), default_size, default_device())
     ]
     for spec in {(spec.model, spec.mode == "pretrain", spec.size, spec.weights): spec for spec in specs}.values():

@@ -5,6 +5,7 @@ package.module:function          a model word: the function builds the model
 path/to/file.py:function         the same, from a file
 """
 
+import hashlib
 import importlib
 import importlib.util
 import sys
@@ -17,6 +18,8 @@ from typing import Any, TypeVar
 from bench.errors import UsageError, users_code
 
 T = TypeVar("T")
+
+_ROOMS = ("bench", "models", "reports")
 
 
 def load(plugin: str) -> ModuleType:
@@ -44,25 +47,24 @@ def function(model: str) -> Callable[..., Any]:
 
 
 def sources(plugins: Iterable[str], model: str) -> list[Path]:
-    """The files of `plugins` and of a `module:function` model: they are measuring code too, as far as --resume goes."""
-    places = [*plugins, *([model.rpartition(":")[0]] if ":" in model else [])]
+    """A user's files among `plugins` and behind a `module:function` model, for --resume to see whether they changed."""
+    places = [
+        *(plugin for plugin in plugins if plugin not in _ROOMS),
+        *([model.rpartition(":")[0]] if ":" in model else []),
+    ]
     return sorted({path for place in places if (path := _source(place)) is not None})
 
 
 def _source(place: str) -> Path | None:
     if place.endswith(".py"):
         return Path(place).resolve()
-    _look_in_working_folder()
-    try:
-        spec = importlib.util.find_spec(place)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin and spec.has_location else None
+    file = getattr(sys.modules.get(place), "__file__", None)  # it was loaded, unless it raised
+    return Path(file) if file else None
 
 
 def _file(path: Path) -> ModuleType:
     path = path.resolve()
-    name = f"vitbench_plugin_{path.stem}_{abs(hash(path)):x}"
+    name = f"vitbench_plugin_{path.stem}_{hashlib.sha256(str(path).encode()).hexdigest()[:8]}"
     if name in sys.modules:
         return sys.modules[name]
     if not path.is_file():
@@ -71,6 +73,7 @@ def _file(path: Path) -> ModuleType:
     loader = spec.loader if spec else None
     assert spec is not None and loader is not None
     users_code.add(path.parent)
+    _look_in(path.parent)  # for what it imports from beside it
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module  # where timm's registry looks for the module of a model
     try:
@@ -84,13 +87,16 @@ def _file(path: Path) -> ModuleType:
 def _module(name: str) -> ModuleType:
     if not all(part.isidentifier() for part in name.split(".")):
         raise UsageError(f"{name!r} is not the name of a module, nor of a file ending in .py")
-    _look_in_working_folder()
+    _look_in(Path.cwd())
     try:
         module = _exiting_is_an_error(lambda: importlib.import_module(name))
     except ModuleNotFoundError as error:
         if error.name is None or not f"{name}.".startswith(f"{error.name}."):
             raise  # what it imports itself is missing
-        raise UsageError(f"no module {error.name!r}; it must be installed, or lie in the working folder") from error
+        where = "it must be installed, or lie in the working folder"
+        if name.partition(".")[0] in _ROOMS:
+            where = f"the package is VitBench's own; name yours by its file, {name.replace('.', '/')}.py"
+        raise UsageError(f"no module {error.name!r}; {where}") from error
     if module.__file__ is not None:
         users_code.add(Path(module.__file__).parent)
     return module
@@ -103,7 +109,6 @@ def _exiting_is_an_error(run: Callable[[], T]) -> T:
         raise RuntimeError(f"importing the plugin ended in exit({error.code})") from error
 
 
-def _look_in_working_folder() -> None:
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.append(here)  # last, so that nothing there hides what is installed
+def _look_in(folder: Path) -> None:
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # last, so that nothing there hides what is installed

@@ -93,8 +93,7 @@ def expected_seconds(cell: Cell, protocol: Protocol) -> float:
     metrics = [metric for metric in select(cell.metrics) if metric.applies(cell.spec.device)]
     stages = [metric.stage for metric in metrics]
     seconds = _STATIC * stages.count("static")
-    if "memory" in stages:
-        seconds += _START_UP
+    seconds += _START_UP * len({"device", "memory"} & {*stages})
     if "time" in stages:
         once = _START_UP + protocol.warmup_time + protocol.max_time * stages.count("time")
         seconds += once * protocol.processes

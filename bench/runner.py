@@ -81,7 +81,7 @@ def _find(cell: Cell, protocol: Protocol, records: Sequence[Record], register: S
             and record.protocol == protocol
             and {(value.metric, value.version) for value in record.values} == asked
             and record.environment.fingerprint == here.fingerprint
-            and record.environment.code == here.code
+            and (record.environment.code, record.environment.plugins) == (here.code, here.plugins)
             and not record.failed  # what failed is tried again, in a record of its own
         ):
             return record
@@ -116,7 +116,7 @@ class _Bench:
             if not metric.applies(cell.spec.device)
         }
         answers: list[Answer] = []
-        for stage, processes in (("static", 1), ("memory", 1), ("time", self.protocol.processes)):
+        for stage, processes in (("static", 1), ("device", 1), ("memory", 1), ("time", self.protocol.processes)):
             of_stage = [metric for metric in metrics if metric.stage == stage and metric.name not in values]
             if of_stage:
                 ask = self._ask_static if stage == "static" else self._ask_fresh

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy
+from torch.utils._pytree import tree_map_only
 
 from bench.errors import Skip
 from bench.model import image_shape
@@ -28,7 +29,8 @@ def sample(spec: Spec, module: nn.Module, batch: int, device: str, seed: int) ->
     generator = torch.Generator().manual_seed(seed)
     if spec.mode == "pretrain":
         draw: Callable[..., dict[str, Any]] = module.sample_inputs  # type: ignore[assignment]
-        return (), draw(batch, generator=generator, device=device, dtype=weight_dtype(spec))
+        inputs = draw(batch, generator=generator, device="cpu", dtype=weight_dtype(spec))  # where the generator is
+        return (), tree_map_only(Tensor, lambda tensor: tensor.to(device), inputs)
     images = torch.randn(image_shape(spec, batch), generator=generator)
     layout = torch.channels_last if spec.layout == "channels_last" else torch.contiguous_format
     return (images.to(device=device, dtype=weight_dtype(spec), memory_format=layout),), {}
@@ -50,17 +52,16 @@ def _inference(spec: Spec, module: nn.Module, inputs: Inputs) -> Callable[[], No
 
 
 def _training(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Callable[[], None]:
-    args, kwargs = inputs
     module.train()
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=_LEARNING_RATE, fused=True)
     scaler = loss_scaler(spec)
-    loss_of = _own_loss if spec.mode == "pretrain" else _Classification(spec, seed)
+    loss_of = _own_loss if spec.mode == "pretrain" else _Classification(spec, module, seed)
     after_step = getattr(module, "after_step", lambda: None)
 
     def call() -> None:
         with autocast(spec):
-            loss = loss_of(module(*args, **kwargs))
+            loss = loss_of(_output(spec, module, inputs))
         scaler.scale(loss).backward()
         scaler.step(optimizer)
         scaler.update()
@@ -71,6 +72,16 @@ def _training(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Calla
     return call
 
 
+def _output(spec: Spec, module: nn.Module, inputs: Inputs) -> Any:
+    args, kwargs = inputs
+    try:
+        return module(*args, **kwargs)
+    except ValueError as error:
+        if spec.batch == 1 and "more than 1 value per channel" in str(error):  # batch norm behind pooling
+            raise Skip(f"{spec.model} normalises over the batch, so that training needs a batch above 1") from error
+        raise
+
+
 def _own_loss(output: dict[str, Any]) -> Tensor:
     loss: Tensor = output["loss"]
     return loss
@@ -79,7 +90,9 @@ def _own_loss(output: dict[str, Any]) -> Tensor:
 class _Classification:
     """Cross-entropy with labels drawn once; of several outputs (a distilled model's two heads) the sum."""
 
-    def __init__(self, spec: Spec, seed: int) -> None:
+    def __init__(self, spec: Spec, module: nn.Module, seed: int) -> None:
+        if getattr(module, "num_classes", None) == 0:
+            raise Skip(f"{spec.model} has no classifier to train; give it one with --model-arg num_classes=1000")
         self._spec = spec
         self._generator = torch.Generator().manual_seed(seed)
         self._labels: Tensor | None = None

@@ -1,7 +1,9 @@
 """Weights that are not random: timm's own, or a checkpoint file, which is data and never run as code."""
 
 import hashlib
+import os
 from collections.abc import Callable, Mapping
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +30,8 @@ def identify(word: str, model: str) -> str:
         if config is None or not config.has_weights:
             raise UsageError(f"weights=pretrained: timm names no weights of {model}; give a file with --checkpoint")
         return word
-    return f"{word}@{_digest(Path(word))}"
+    path = Path(os.path.normpath(word))  # one file, one spelling
+    return f"{path}@{_digest(path)}"
 
 
 def load(model: nn.Module, weights: str, rename: Callable[..., Mapping[str, Any]] | None) -> None:
@@ -52,8 +55,8 @@ def load(model: nn.Module, weights: str, rename: Callable[..., Mapping[str, Any]
         if rename is not None:
             state = dict(rename(state, model))
         _compare(model, state)
-        on_meta = any(parameter.is_meta for parameter in model.parameters())
-        model.load_state_dict(state, assign=on_meta)
+        if not any(parameter.is_meta for parameter in model.parameters()):
+            model.load_state_dict(state)
     except UsageError as error:
         raise UsageError(f"{path} does not fit {type(model).__name__}: {error}") from error
     except Exception as error:
@@ -80,7 +83,14 @@ def _compare(model: nn.Module, state: Mapping[str, Tensor]) -> None:
 
 def _digest(path: Path) -> str:
     try:
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()[:12]
+        found = path.stat()
+        return _read_digest(path, found.st_mtime_ns, found.st_size)
     except OSError as error:
         raise UsageError(f"cannot read the checkpoint {path}: {error.strerror or error}") from error
+
+
+@cache
+def _read_digest(path: Path, modified: int, size: int) -> str:
+    """The digest of the file's content, read again only when it was written to."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()[:12]

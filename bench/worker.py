@@ -6,6 +6,7 @@ Parent and worker talk over a pipe in plain values. The parent blocks in `connec
 import contextlib
 import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
 import threading
@@ -24,6 +25,7 @@ from bench.protocol import Protocol
 from bench.record import Value
 from bench.spec import Spec
 
+_COMPILERS_CACHES = ("TORCHINDUCTOR_CACHE_DIR", "TRITON_CACHE_DIR")
 _SPAWN = multiprocessing.get_context("spawn")
 
 
@@ -47,11 +49,11 @@ class Worker:
     with timm."""
 
     def __init__(self, register: Sequence[str] = ()) -> None:
-        descriptor, name = tempfile.mkstemp(prefix="vitbench-", suffix=".log")
-        os.close(descriptor)
-        self._log = Path(name)
+        self._folder = Path(tempfile.mkdtemp(prefix="vitbench-"))
+        self._log = self._folder / "log"
+        self._log.touch()
         self._pipe, theirs = _SPAWN.Pipe()
-        self._process = _SPAWN.Process(target=_serve, args=(theirs, name, tuple(register)), daemon=True)
+        self._process = _SPAWN.Process(target=_serve, args=(theirs, self._folder, tuple(register)), daemon=True)
         with _interrupts_blocked():  # inherited: Ctrl-C reaches the parent alone, which then ends the worker
             self._process.start()
         theirs.close()
@@ -108,7 +110,7 @@ class Worker:
         self._process.join(grace)
         self._process.kill()
         self._process.join()
-        self._log.unlink(missing_ok=True)
+        shutil.rmtree(self._folder, ignore_errors=True)
 
     def _cause_of_death(self) -> str:
         self._process.join()
@@ -122,12 +124,14 @@ class Worker:
         return ": ".join([cause, *last])
 
 
-def _serve(pipe: Connection, log: str, register: Sequence[str]) -> None:
+def _serve(pipe: Connection, folder: Path, register: Sequence[str]) -> None:
     """The worker's side: answer requests until the parent hangs up."""
-    descriptor = os.open(log, os.O_WRONLY | os.O_APPEND)
+    descriptor = os.open(folder / "log", os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(descriptor, stream)
-    threading.Thread(target=_die_with_parent, args=(Path(log),), daemon=True).start()
+    threading.Thread(target=_die_with_parent, args=(folder,), daemon=True).start()
+    for variable in _COMPILERS_CACHES:  # empty ones: what another process compiled would make the first call look quick
+        os.environ[variable] = str(folder / variable.lower())
     with contextlib.suppress(EOFError, BrokenPipeError):
         while True:
             request = pipe.recv()
@@ -171,12 +175,12 @@ def _answer(
     pipe.send(("done", {"environment": environment.to_dict(), "impl": impl}))
 
 
-def _die_with_parent(log: Path) -> None:
+def _die_with_parent(folder: Path) -> None:
     """A worker whose parent is gone measures for nobody and disturbs the next run."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        log.unlink(missing_ok=True)
+        shutil.rmtree(folder, ignore_errors=True)
         os._exit(1)
 
 

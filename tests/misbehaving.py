@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 import time
+from pathlib import Path
 
 import torch
 from timm.models import generate_default_cfgs, register_model
@@ -12,7 +13,14 @@ from torch import nn
 default_cfgs = generate_default_cfgs(
     {
         name: {"input_size": (3, 32, 32), "num_classes": 10}
-        for name in ("vitbench_killed", "vitbench_slow", "vitbench_raising", "vitbench_exiting", "vitbench_asking")
+        for name in (
+            "vitbench_killed",
+            "vitbench_slow",
+            "vitbench_raising",
+            "vitbench_exiting",
+            "vitbench_asking",
+            "vitbench_telling",
+        )
     }
 )
 
@@ -43,6 +51,12 @@ def _raising():
     raise RuntimeError("this model is broken\nand has more to say")
 
 
+def _telling():
+    folder = Path(os.environ["TORCHINDUCTOR_CACHE_DIR"])
+    files = [path.name for path in folder.rglob("*") if path.is_file()]
+    raise RuntimeError(f"compiled code in {folder}, which holds {files}")
+
+
 def _exiting():
     print("last words", file=sys.stderr, flush=True)
     os._exit(7)
@@ -61,6 +75,11 @@ def vitbench_slow(pretrained=False, **kwargs):
 @register_model
 def vitbench_raising(pretrained=False, **kwargs):
     return Tiny(_raising)
+
+
+@register_model
+def vitbench_telling(pretrained=False, **kwargs):
+    return Tiny(_telling)
 
 
 @register_model

@@ -4,7 +4,12 @@ import torch
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
 
-default_cfgs = generate_default_cfgs({"vitbench_masked": {"input_size": (3, 32, 32), "num_classes": -1}})
+default_cfgs = generate_default_cfgs(
+    {
+        "vitbench_masked": {"input_size": (3, 32, 32), "num_classes": -1},
+        "vitbench_normed": {"input_size": (3, 32, 32), "num_classes": 10},
+    }
+)
 PATCH = 8
 
 
@@ -38,9 +43,26 @@ class Masked(nn.Module):
         self.steps += 1
 
 
+class Normed(nn.Module):
+    """A classifier with batch norm behind its pooling, as LeViT has."""
+
+    def __init__(self):
+        super().__init__()
+        self.norm = nn.BatchNorm1d(3)
+        self.head = nn.Linear(3, 10)
+
+    def forward(self, images):
+        return self.head(self.norm(images.mean((2, 3))))
+
+
 def pretraining(model_name, **options):
     assert model_name == "vitbench_masked"
     return Masked(**options)
+
+
+@register_model
+def vitbench_normed(pretrained=False, **kwargs):
+    return Normed()
 
 
 @register_model

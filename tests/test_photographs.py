@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench import photographs
 from bench.errors import UsageError
-from bench.photographs import check, load, origin
+from bench.photographs import identify, load, origin
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -56,7 +56,7 @@ def test_a_square_is_the_centre_of_the_shorter_side_at_256(tmp_path):
     image = Image.new("RGB", (600, 400))
     image.paste("white", (300, 0, 600, 400))
     image.save(tmp_path / "halves.png")
-    [(name, pixels)] = load(str(tmp_path), (224, 224), (0.0,) * 3, (1.0,) * 3)
+    [(name, pixels)] = load(identify(str(tmp_path)), (224, 224), (0.0,) * 3, (1.0,) * 3)
     assert name == "halves.png"
     resized = image.resize((384, 256), Image.Resampling.BICUBIC).crop((80, 16, 304, 240))
     assert torch.equal(
@@ -70,14 +70,14 @@ def test_a_square_is_the_centre_of_the_shorter_side_at_256(tmp_path):
 @pytest.mark.parametrize("size", [(32, 32), (64, 16), (16, 64)])
 def test_a_crop_never_leaves_the_image(tmp_path, shape, size):
     Image.new("RGB", shape, "white").save(tmp_path / "white.png")
-    [(_, pixels)] = load(str(tmp_path), size, (0.0,) * 3, (1.0,) * 3)
+    [(_, pixels)] = load(identify(str(tmp_path)), size, (0.0,) * 3, (1.0,) * 3)
     assert pixels.shape == (3, *size)
     assert pixels.min() == 1
 
 
 def test_the_mean_and_deviation_are_those_asked_for(tmp_path):
     Image.new("RGB", (50, 50), (255, 0, 51)).save(tmp_path / "flat.png")
-    [(_, pixels)] = load(str(tmp_path), (16, 16), (0.5, 0.25, 0.2), (0.5, 0.25, 0.1))
+    [(_, pixels)] = load(identify(str(tmp_path)), (16, 16), (0.5, 0.25, 0.2), (0.5, 0.25, 0.1))
     assert pixels[:, 8, 8].tolist() == pytest.approx([1, -1, 0], abs=1e-6)
 
 
@@ -85,19 +85,34 @@ def test_a_folder_is_read_in_order_whatever_the_format(tmp_path):
     for name, mode in [("c.PNG", "RGBA"), ("a.jpg", "RGB"), ("d.webp", "RGB"), ("b.bmp", "L")]:
         Image.new(mode, (40, 30)).save(tmp_path / name)
     (tmp_path / "notes.txt").write_text("not an image")
-    check(str(tmp_path))
-    assert [name for name, _ in load(str(tmp_path), (16, 16), HALF, HALF)] == ["a.jpg", "b.bmp", "c.PNG", "d.webp"]
-    assert origin(str(tmp_path)) == f"4 images of the folder {tmp_path.name}"
+    identify(str(tmp_path))
+    assert [name for name, _ in load(identify(str(tmp_path)), (16, 16), HALF, HALF)] == [
+        "a.jpg",
+        "b.bmp",
+        "c.PNG",
+        "d.webp",
+    ]
+    assert origin(identify(str(tmp_path))).startswith(f"4 images of the folder {tmp_path.name} (")
+
+
+def test_other_images_are_another_experiment_and_a_change_meanwhile_is_refused(tmp_path):
+    Image.new("RGB", (40, 30), "red").save(tmp_path / "a.png")
+    planned = identify(str(tmp_path))
+    assert identify(f"{tmp_path}/../{tmp_path.name}/") == planned
+    Image.new("RGB", (40, 30), "blue").save(tmp_path / "a.png")
+    assert identify(str(tmp_path)) != planned
+    with pytest.raises(UsageError, match="have changed since the run was planned"):
+        next(load(planned, (8, 8), HALF, HALF))
 
 
 def test_what_is_no_folder_of_images_is_refused_by_name(tmp_path):
-    check("photographs")
-    check("noise")
+    identify("photographs")
+    identify("noise")
     with pytest.raises(UsageError, match="images=nowhere: no such folder; want photographs, noise or a folder"):
-        check("nowhere")
+        identify("nowhere")
     with pytest.raises(UsageError, match="the folder holds no image"):
-        check(str(tmp_path))
+        identify(str(tmp_path))
     (tmp_path / "a.png").write_bytes(b"not an image")
-    check(str(tmp_path))
+    identify(str(tmp_path))
     with pytest.raises(UsageError, match=r"cannot read the image .*a\.png: "):
-        next(load(str(tmp_path), (8, 8), HALF, HALF))
+        next(load(identify(str(tmp_path)), (8, 8), HALF, HALF))

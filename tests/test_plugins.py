@@ -91,6 +91,26 @@ def test_a_function_of_a_module_in_the_working_folder(capsys, tmp_path):
     assert values()["vitbench_package.nets:colours"]["params"].value == PARAMS
 
 
+def test_a_file_finds_what_lies_beside_it_wherever_it_is_called_from(capsys, tmp_path):
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "vitbench_beside.py").write_text("WIDTH = 5\n")
+    text = "from torch import nn\nfrom vitbench_beside import WIDTH\ndef net():\n    return nn.Conv2d(3, WIDTH, 1)\n"
+    (tmp_path / "sub" / "net.py").write_text(text)
+    code, _, err = call(capsys, "run", "./sub/../sub/net.py:net", *STATIC)
+    assert code == 0, err
+    assert values()["sub/net.py:net"]["params"].value == 4 * 5
+
+
+def test_a_package_that_cannot_be_imported_fails_its_cells_only(capsys, tmp_path):
+    (tmp_path / "vitbench_broken").mkdir()
+    (tmp_path / "vitbench_broken" / "__init__.py").write_text("1 / 0\n")
+    (tmp_path / "vitbench_broken" / "mod.py").write_text("def net(): ...\n")
+    code, _, err = call(capsys, "run", "vitbench_broken.mod:net", "test_vit", "metrics=params", "--resume")
+    assert code == 3
+    assert "ZeroDivisionError: division by zero" in err
+    assert values()["test_vit"]["params"].status == "ok"
+
+
 def test_a_plugin_registers_names_that_patterns_match(capsys, plugin):
     path, name = plugin
     code, out, _ = call(capsys, "list", f"{name[:-1]}*", "--plugin", path)

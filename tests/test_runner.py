@@ -172,3 +172,15 @@ def test_a_device_that_another_run_holds_is_waited_for(tmp_path, monkeypatch):
             pass
     assert entered.wait(30)
     thread.join()
+
+
+def test_every_worker_begins_with_empty_compilers_caches_and_leaves_nothing_behind():
+    notes = set()
+    for _ in range(2):
+        with Worker(REGISTER) as worker:
+            note = worker.ask(tiny("vitbench_telling"), ["first_call"], QUICK).values["first_call"].note
+            assert f"compiled code in {worker._folder}" in note
+            notes.add(note)
+        assert not worker._folder.exists()
+    assert len(notes) == 2
+    assert all("which holds []" in note for note in notes)

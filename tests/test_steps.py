@@ -84,9 +84,22 @@ def test_training_needs_weights_gradients_and_two_states_at_least():
 
 def test_a_model_without_class_scores_is_skipped_in_train():
     for name in ("latency", "peak_live_bytes"):
-        value = measure(name, "test_vit", mode="train", model_args={"num_classes": 0, "global_pool": ""}, **SMALL)
+        value = measure(name, "test_vit", mode="train", model_args={"global_pool": ""}, **SMALL)
         assert value.status == "skipped", value
         assert value.note == "test_vit returns no class scores (batch, classes) to train on"
+
+
+def test_a_model_without_a_classifier_is_skipped_in_train():
+    value = measure("latency", "test_vit", mode="train", model_args={"num_classes": 0}, **SMALL)
+    assert (value.status, value.note.partition(";")[0]) == ("skipped", "test_vit has no classifier to train")
+
+
+def test_a_batch_that_is_too_small_for_batch_norm_is_skipped_in_train():
+    value = measure("latency", "vitbench_normed", mode="train", size=(32, 32))
+    assert (value.status, value.note) == (
+        "skipped",
+        "vitbench_normed normalises over the batch, so that training needs a batch above 1",
+    )
 
 
 def test_a_model_without_a_pretraining_step_is_skipped_in_pretrain():

@@ -10,8 +10,12 @@ import torch
 import models  # noqa: F401  (registers the zoo)
 import run_bench
 from bench import jsonl
+from bench.build import Case
 from bench.errors import UsageError
+from bench.metrics import all_metrics
 from bench.model import create
+from bench.plan import plan
+from bench.protocol import preset
 from bench.spec import Spec
 from bench.weights import identify
 
@@ -44,6 +48,17 @@ def test_a_checkpoint_is_loaded_whatever_it_is_wrapped_in(state, wrap):
 def test_safetensors_and_the_prefixes_of_wrapped_models_are_read(state):
     safetensors.torch.save_file({f"module.{name}": tensor for name, tensor in state.items()}, "a.safetensors")
     assert same(loaded("a.safetensors"), state)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_checkpoint_of_another_precision_is_loaded_in_the_models(state, dtype):
+    torch.save({name: tensor.to(dtype) for name, tensor in state.items()}, "a,b.pth")
+    [cell] = plan(["test_vit", "metrics=macs,latency"], checkpoint="./a,b.pth")
+    assert cell.spec.weights.startswith("a,b.pth@")
+    got = create(cell.spec, "cpu").state_dict()
+    assert {tensor.dtype for tensor in got.values()} == {torch.float32}
+    assert torch.equal(got["norm.bias"], state["norm.bias"].to(dtype).float())
+    assert all_metrics()["macs"].measure(Case(cell.spec, preset("quick", 1))).note == ""
 
 
 def test_official_names_of_the_zoo_go_through_the_familys_filter(monkeypatch):

@@ -12,7 +12,7 @@ import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import median
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args
 
 from bench.build import Case
 from bench.errors import Skip, UsageError, one_line
@@ -20,7 +20,7 @@ from bench.record import Value
 from bench.spec import hint
 from bench.statistics import summarise
 
-Stage = Literal["static", "memory", "time"]
+Stage = Literal["static", "device", "memory", "time"]
 Better = Literal["lower", "higher", "neither"]
 F = TypeVar("F", bound=Callable[..., "Measurement | float | int"])
 
@@ -40,8 +40,9 @@ class Measurement:
 class Metric:
     """name (a noun without its unit), unit (SI or a count), which direction is better if any, and how it is measured.
 
-    stage: `static` metrics are deterministic, need no quiet machine and share a worker; each cell's `memory` and
-    `time` metrics run in fresh workers of their own. device: the kind of device that it needs, None for any.
+    stage: `static` metrics are deterministic, need neither the device nor a quiet machine, and share a worker. Each
+    cell's `device` metrics (which run the model, but not against a clock), `memory` and `time` metrics have fresh
+    workers of their own. device: the kind of device that it needs, None for any.
     version goes up whenever the number changes its meaning.
     """
 
@@ -131,7 +132,7 @@ def all_metrics() -> dict[str, Metric]:
     """Every metric by name: static ones first, each stage in alphabetical order."""
     for module in pkgutil.iter_modules(__path__):
         importlib.import_module(f"{__name__}.{module.name}")
-    stages = ("static", "memory", "time")
+    stages = get_args(Stage)
     return dict(sorted(_METRICS.items(), key=lambda item: (stages.index(item[1].stage), item[0])))
 
 

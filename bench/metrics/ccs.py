@@ -18,7 +18,7 @@ from bench.metrics import Measurement, metric
 _PICTURES = 4  # blocks of the gallery, from the first to the last
 
 
-@metric(unit="1", better="lower", stage="static")
+@metric(unit="1", better="lower", stage="device")
 def ccs(case: Case) -> Measurement:
     """Mean cosine of the rows of two heads' softmaxed attention maps, over head pairs, rows, blocks and images.
 

@@ -10,7 +10,7 @@ from bench.build import Case
 from bench.metrics import Measurement, metric
 
 
-@metric(unit="bit", better="neither", stage="static")
+@metric(unit="bit", better="neither", stage="device")
 def entropy(case: Case) -> Measurement:
     """Mean entropy of the rows of softmaxed attention maps, -sum p log2 p, over rows, heads, blocks and images.
 

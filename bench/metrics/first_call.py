@@ -8,6 +8,7 @@ from bench.metrics import Measurement, metric
 def first_call(case: Case) -> Measurement:
     """Time of the first call of a fresh process: compiling, tuning and filling caches included; a sample a process.
 
-    Building the model and drawing inputs come before. What it takes beyond `latency` is what starting costs.
+    Building the model and drawing inputs come before. What it takes beyond `latency` is what starting costs. Workers
+    begin with empty compilers' caches, so every process compiles.
     """
     return Measurement(samples=[case.first_call])

@@ -22,8 +22,8 @@ def latency_parts(case: Case) -> Measurement:
     it calls, and `borders`, how many times are taken a call. On the CPU a clock is read at each border. On CUDA
     events are recorded on the stream, without waiting for any: a part has the time from its first operator to the
     next part's, in which the device may have waited for the host. Taking times costs time too: it is in the parts,
-    mostly in those of many short calls. So the value is above `latency`, and the parts are shares rather than times.
-    Raises Skip for a compiled model and for training steps.
+    mostly in those of many short calls. So the value is above `latency` but for noise, and
+    the parts are shares rather than times. Raises Skip for a compiled model and for training steps.
     """
     if case.spec.compile != "none":
         raise Skip("a compiled model has no borders")
