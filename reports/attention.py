@@ -12,19 +12,20 @@ from reports.tables import escape
 
 METRICS = ("ccs", "entropy")
 RANDOM = "Random weights: no statement about a trained model, no comparison with the paper"
+_ALIKE = ("mode", "batch", "attention", "layout", "compile")  # maps are read in eval mode, eagerly, image by image
 _IMAGES = 8  # as columns of a table; more are in the CSV only
 
 
 def looked(frame: pd.DataFrame, *metrics: str) -> pd.DataFrame:
-    """The rows of `metrics` that hold a number, once a series: images are looked at one at a time at any batch."""
+    """The rows of `metrics` that hold a number, once a series, which `_ALIKE` don't tell apart."""
     rows = frame[frame["metric"].isin(metrics) & (frame["status"] == "ok")]
-    return rows.assign(series=series(rows, "batch")).drop_duplicates(["series", "metric"])
+    return rows.assign(series=series(rows, *_ALIKE)).drop_duplicates(["series", "metric"])
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
     """A row a series, as words; empty if nothing was looked at."""
     rows = looked(frame, *METRICS)
-    keys = [name for name in varying(rows) if name not in ("batch", "weights", "images", "impl")]
+    keys = [name for name in varying(rows) if name not in (*_ALIKE, "weights", "images", "impl")]
     return pd.DataFrame([_row(own, keys) for _, own in rows.groupby("series", sort=False)])
 
 
@@ -82,11 +83,22 @@ def _numbers(details: dict[str, Any]) -> Iterator[tuple[str, str, float | None]]
 
 def warning(rows: pd.DataFrame) -> str:
     """What must be said, in bold, of those `rows` whose weights are random; nothing if none are."""
+    whose = _random(rows)
+    return "" if whose is None else f"**{RANDOM}**{whose}. "
+
+
+def tag(rows: pd.DataFrame) -> str:
+    """The same in two words, for a caption; `warning` stands once at the head of the section."""
+    whose = _random(rows)
+    return "" if whose is None else f"**Random weights**{whose}. "
+
+
+def _random(rows: pd.DataFrame) -> str | None:
+    """None if no weights are random; which series' are, in brackets, or nothing if all are."""
     random = rows[rows["weights"] == "random"]
     if random.empty:
-        return ""
-    whose = "" if len(random) == len(rows) else f" ({escape(', '.join(dict.fromkeys(random['series'])))})"
-    return f"**{RANDOM}**{whose}. "
+        return None
+    return "" if len(random) == len(rows) else f" ({escape(', '.join(dict.fromkeys(random['series'])))})"
 
 
 def origins(rows: pd.DataFrame) -> str:

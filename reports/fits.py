@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+_NOISE = 1e-9  # of the largest term: what rounding leaves of a term that is not there
+
 
 @dataclass(frozen=True)
 class Fit:
@@ -31,6 +33,7 @@ def polynomial(x: Sequence[float], y: Sequence[float], degree: int) -> Fit:
     xs, ys = np.asarray(x, dtype=float), np.asarray(y, dtype=float)
     scale = np.abs(xs).max()  # powers of numbers up to 1: pixels squared would spoil the condition
     scaled = np.linalg.lstsq(np.vander(xs / scale, degree + 1, increasing=True), ys, rcond=None)[0]
+    scaled[np.abs(scaled) < _NOISE * np.abs(scaled).max()] = 0.0
     fit = Fit(tuple(float(one) for one in scaled / scale ** np.arange(degree + 1)), len(xs), None)
     if len(xs) == degree + 1:
         return fit

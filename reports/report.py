@@ -13,10 +13,10 @@ from bench.environment import Environment
 from bench.errors import UsageError
 from bench.protocol import Protocol
 from bench.record import Record
-from reports import attention, shares, tables
+from reports import attention, leftovers, shares, tables
 from reports.claims import published_top1
 from reports.figures import Picture, pictures
-from reports.format import bytes_
+from reports.format import bytes_, number
 from reports.frame import CELL, latest, to_csv, to_frame
 from reports.style import save
 
@@ -24,7 +24,8 @@ from reports.style import save
 def write(records: Sequence[Record], folder: Path) -> Path:
     """Write report.md, CSV files and the pictures into `folder`; returns the path of report.md.
 
-    results.csv and values.csv are always there; parts.csv and attention.csv where a value was split.
+    results.csv and values.csv are always there; parts.csv and attention.csv where a value was split. What an earlier
+    report wrote there and this one doesn't is removed (`reports.leftovers`).
 
     Raises UsageError if the folder cannot be written to.
     """
@@ -33,16 +34,19 @@ def write(records: Sequence[Record], folder: Path) -> Path:
     drawn = pictures(frame)
     try:
         folder.mkdir(parents=True, exist_ok=True)
+        written = ["report.md", "results.csv", "values.csv"]
         for picture in drawn:
             if picture.figure:
-                save(picture.figure, folder, picture.name)
+                written += save(picture.figure, folder, picture.name)
         tables.exact(frame).to_csv(folder / "results.csv", index=False)
         to_csv(frame, folder / "values.csv")
         for name, rows in {"parts.csv": shares.parts(frame), "attention.csv": attention.numbers(frame)}.items():
             if not rows.empty:
                 to_csv(rows, folder / name)
+                written.append(name)
         page = folder / "report.md"
         page.write_text(render(records, frame, drawn, superseded=len(everything) - len(frame)), encoding="utf-8")
+        leftovers.note(folder, written)
     except OSError as error:
         raise UsageError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return page
@@ -124,6 +128,8 @@ def _describe(alike: Sequence[Environment]) -> pd.DataFrame:
 def _state(name: str, value: object) -> str:
     if name.endswith("clock") and isinstance(value, float):
         return f"{value * 1e-9:.2f} GHz"
+    if isinstance(value, float):
+        return number(value, 3)
     return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -23,11 +23,14 @@ def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
     """Shares of each cost: a row a series and kind, a column a cost, NaN where that cost was not split.
 
     Parameters and MACs of one image are the same at any batch; time is of the largest batch, whose calls the hooks
-    that split it delay the least. The column `batch` says which.
+    that split it delay the least. The column `batch` says which. A training step has the parts of its forward pass, and
+    no split time: it stands for a model only where mode infer was not asked.
     """
     split = parts(frame)
     if split.empty:
         return pd.DataFrame()
+    infer = split["mode"] == "infer"
+    split = split[infer | ~infer.groupby([split["model"], split["arguments"]]).transform("any")]
     split = split.assign(
         series=series(split, "batch"),
         cost=split["metric"].map(COSTS),

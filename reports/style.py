@@ -51,7 +51,9 @@ def all_looks() -> list[dict[str, Any]]:
 
 
 @styled
-def save(figure: Figure, folder: Path, name: str) -> None:
-    """Write NAME.png (200 dots an inch) and NAME.svg."""
+def save(figure: Figure, folder: Path, name: str) -> list[str]:
+    """Write NAME.png (200 dots an inch) and NAME.svg; returns these file names."""
     figure.savefig(folder / f"{name}.png", dpi=200)
+    figure.set_layout_engine("none")  # that of the PNG stays: to find it takes as long as to draw
     figure.savefig(folder / f"{name}.svg", metadata={"Date": None})
+    return [f"{name}.png", f"{name}.svg"]

@@ -1,11 +1,12 @@
 """Tables: tidy frame in, a frame of words (to print) or of exact numbers (for CSV) out."""
 
 import re
+from collections.abc import Iterator
 
 import pandas as pd
 
 from reports.format import cell, heading, number, scale
-from reports.frame import AXES, CELL, measured, pixels, varying
+from reports.frame import AXES, CELL, measured, pixels, series, varying
 from reports.percentiles import PERCENTS
 
 MEMORY = ("peak_memory", "peak_live_bytes")
@@ -67,12 +68,12 @@ def latencies(frame: pd.DataFrame) -> pd.DataFrame:
 
 def problems(frame: pd.DataFrame) -> pd.DataFrame:
     """What was skipped or failed, and why; a row a metric and reason, with the cells it befell."""
-    return _grouped(frame[frame["status"] != "ok"], ["status", "metric", "note"]).rename(columns={"note": "reason"})
+    return _grouped(frame, frame["status"] != "ok", ["status", "metric", "note"]).rename(columns={"note": "reason"})
 
 
 def remarks(frame: pd.DataFrame) -> pd.DataFrame:
     """Notes on what was measured; a row a metric and note."""
-    return _grouped(frame[(frame["status"] == "ok") & (frame["note"] != "")], ["metric", "note"])
+    return _grouped(frame, (frame["status"] == "ok") & (frame["note"] != ""), ["metric", "note"])
 
 
 def constant(frame: pd.DataFrame) -> dict[str, str]:
@@ -101,19 +102,28 @@ def _wide(frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:
     return wide.droplevel("id").reset_index().rename_axis(columns=None)
 
 
-def _grouped(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
-    """Rows with equal `keys` as one, with the models and batches that they speak of."""
+def _grouped(frame: pd.DataFrame, chosen: pd.Series, keys: list[str]) -> pd.DataFrame:
+    """The `chosen` rows, those with equal `keys` as one, with the cells that they speak of."""
+    variants = [series(own, "batch", "size") for _, own in frame.groupby(["metric", "model"], sort=False)]
+    sizes = frame.groupby(["metric", "model"])["size"].transform("nunique")
+    rows = frame.assign(variant=pd.concat(variants), px=(frame["size"] + " px ").where(sizes > 1, ""))[chosen]
     return pd.DataFrame(
         [
-            {**dict(zip(keys, names, strict=True)), "cells": "; ".join(_batches(rows))}
-            for names, rows in frame.groupby(keys, sort=False)
+            {**dict(zip(keys, names, strict=True)), "cells": "; ".join(_cells(own))}
+            for names, own in rows.groupby(keys, sort=False)
         ]
     )
 
 
-def _batches(frame: pd.DataFrame) -> list[str]:
-    """`sgformer_s at batch 1, 8` for each model."""
-    return [
-        f"{model} at batch {', '.join(map(str, rows['batch'].unique()))}"
-        for model, rows in frame.groupby("model", sort=False)
-    ]
+def _cells(rows: pd.DataFrame) -> Iterator[str]:
+    """`sgformer_s, pvt_v2_b2 train 128, 224 px at batch 1, 8`: models, and what tells their cells of a metric apart."""
+    found: dict[str, list[str]] = {}  # which cells -> models
+    for (model, variant), own in rows.groupby(["model", "variant"], sort=False):
+        alike: dict[str, list[str]] = {}  # batches -> sizes
+        for px, one in own.groupby("px", sort=False):
+            alike.setdefault(", ".join(map(str, one["batch"].unique())), []).append(str(px).removesuffix(" px "))
+        places = (f"{', '.join(sizes)} px at batch {batches}".removeprefix(" px ") for batches, sizes in alike.items())
+        cells = f"{str(variant).removeprefix(str(model))} {' and '.join(places)}".strip()
+        found.setdefault(cells, []).append(str(model))
+    for cells, models in found.items():
+        yield f"{', '.join(models)} {cells}"

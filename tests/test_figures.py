@@ -6,9 +6,11 @@ import io
 import math
 import re
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from matplotlib import colormaps
 from matplotlib.collections import PathCollection
 from PIL import Image
 
@@ -91,9 +93,10 @@ def entropy(blocks=3, heads=2):
 
 
 def test_pictures_of_what_nobody_asked_for_are_left_out(frame_of):
-    assert list(drawn(frame_of((Spec("m"), Value("params", "1", 5))))) == [
-        "throughput_macs", "accuracy_throughput", "memory_batch",
-    ]  # fmt: skip
+    assert not drawn(frame_of((Spec("m"), Value("params", "1", 5))))
+    assert not drawn(frame_of((Spec("m"), memory(2**20), Value("macs", "MAC", 10**9))))
+    assert list(drawn(frame_of((Spec("m"), Value("throughput", "img/s", 10.0))))) == ["accuracy_throughput"]
+    assert set(drawn(frame_of((Spec("m"), ccs())))) == {"ccs_blocks", "similarity_m", "gallery_m"}
 
 
 def test_what_was_asked_and_not_measured_is_said_and_not_drawn(frame_of):
@@ -152,6 +155,17 @@ def test_measured_memory_goes_before_predicted(frame_of):
     assert "CUDA allocator" in drawn(frame_of(*cells))["memory_batch"].figure.axes[0].get_ylabel()
 
 
+def test_models_without_the_metric_that_is_drawn_are_named(frame_of):
+    cells = [(Spec("m", batch=b, device="cuda"), memory(b * 2**20), memory(b * 2**30, "peak_memory")) for b in (1, 2)]
+    assert "for want of" not in drawn(frame_of(*cells))["memory_batch"].caption
+    cells += [(Spec("n", batch=b), memory(b * 2**20)) for b in (1, 2)]
+    cells += [(Spec("alone"), memory(2**20))]  # no ladder, so in no picture anyway
+    caption = drawn(frame_of(*cells))["memory_batch"].caption
+    assert "Not drawn, for want of peak memory: n cpu." in caption
+    sizes = [(dataclasses.replace(spec, size=(s, s)), *values) for spec, *values in cells[:-1] for s in (128, 224)]
+    assert "Not drawn, for want of peak memory: n cpu." in drawn(frame_of(*sizes))["memory_size"].caption
+
+
 def test_latency_over_batch_is_drawn_with_its_interval(frame_of):
     cells = [(Spec("m", batch=b), Value("latency", "s", b / 10, interval=(b / 20, b / 5))) for b in (4, 1)]
     [bars] = drawn(frame_of(*cells))["latency_batch"].figure.axes[0].containers
@@ -182,15 +196,16 @@ def test_blocks_are_where_the_numbers_are(frame_of):
     assert list(axes.lines[0].get_ydata()) == [2, 2, 2]
     assert len(axes.collections[0].get_offsets()) == 6
     for name in ("ccs_blocks", "entropy_blocks", "similarity_m", "gallery_m"):
-        assert found[name].caption.startswith(f"**{attention.RANDOM}**. ")
+        assert found[name].caption.startswith("**Random weights**. ")
+        assert attention.RANDOM not in found[name].caption
 
 
 def test_trained_weights_carry_no_warning_and_random_ones_are_named(frame_of):
     trained = frame_of((Spec("m", weights="w.pth@0123456789ab"), ccs()))
-    assert attention.RANDOM not in drawn(trained)["ccs_blocks"].caption
+    assert "Random" not in drawn(trained)["ccs_blocks"].caption
     both = drawn(frame_of((Spec("m", weights="w.pth@0123456789ab"), ccs()), (Spec("m"), ccs())))
-    assert both["ccs_blocks"].caption.startswith(f"**{attention.RANDOM}** (m random weights). ")
-    assert attention.RANDOM not in both["gallery_m-w-pth-0123456789ab-weights"].caption
+    assert both["ccs_blocks"].caption.startswith("**Random weights** (m random weights). ")
+    assert "Random" not in both["gallery_m-w-pth-0123456789ab-weights"].caption
 
 
 def test_gallery_has_a_row_a_block_and_a_column_a_head(frame_of):
@@ -199,9 +214,15 @@ def test_gallery_has_a_row_a_block_and_a_column_a_head(frame_of):
     assert len(pictured) == 4 + 1 + 3 * 8  # photographs, the one-head block, and 8 of 12 heads of the rest
     titles = [axes.get_title() for axes in pictured if axes.get_title()]
     assert titles[1:9] == [f"head {head}: 0.50" for head in (1, 3, 4, 6, 7, 9, 10, 12)]
-    photograph, overlay = pictured[1].images
-    assert list(overlay.get_extent()) == list(photograph.get_extent()) == [-0.5, 31.5, 15.5, -0.5]
-    assert overlay.get_clim() == (0, 0.5)
+    [photograph], [overlay] = pictured[0].images, pictured[1].images
+    colours = overlay.get_array()
+    assert colours.shape == photograph.get_array().shape == (16, 32, 3)
+    assert (colours[:, :16] == colours[0, 0]).all()  # of a plain photograph, each patch is a plain area: 0.25 and 0.5
+    assert (colours[:, 16:] == colours[0, 31]).all()
+    grey = 0.2 + 0.6 * np.asarray(Image.new("RGB", (1, 1), (90, 120, 150)).convert("L")).item() / 255
+    for x, share in ((0, 0.5), (31, 1.0)):
+        expected = [0.65 * one + 0.35 * grey for one in colormaps["inferno"](share)[:3]]
+        assert colours[0, x].tolist() == pytest.approx(expected, abs=0.01)
 
 
 def test_trained_models_are_drawn_first(frame_of):
@@ -217,6 +238,42 @@ def test_only_some_models_and_blocks_are_drawn_and_the_rest_is_named(frame_of):
     panels = [axes for axes in found["similarity_m0"].figure.axes if axes.images]
     assert len(panels) == 12
     assert {axes.images[0].get_clim() for axes in panels} == {(0, 1)}
+
+
+def test_similarity_is_on_one_scale_from_0_to_1(frame_of):
+    value = ccs()
+    value.details["similarity"] = {"blocks.1.attn": [[1, 0.2], [0.2, 1]], "blocks.2.attn": [[0.3, 0.1], [0.1, 0.3]]}
+    figure = drawn(frame_of((Spec("m"), value)))["similarity_m"].figure
+    [one], [two] = (axes.images for axes in figure.axes if axes.images)
+    assert one.get_clim() == two.get_clim() == (0, 1)  # 0.3, the largest of its block, is not the brightest colour
+    assert figure.axes[-1].get_ylim() == (0, 1)  # the bar beside them
+
+
+def test_a_model_is_looked_at_once_whatever_its_cells(frame_of):
+    own = (ccs(), entropy())
+    cells = [(Spec("m", mode=mode, batch=batch), *own) for mode in ("train", "infer") for batch in (1, 8)]
+    cells += [(Spec("m", attention="eager"), *own), (Spec("m", layout="channels_last"), *own)]
+    cells += [(Spec("m", compile="default"), *own), (Spec("n", size=(448, 448)), *own)]
+    frame = frame_of(*cells)
+    found = drawn(frame)
+    names = {name for name in found if name.startswith(("gallery", "similarity"))}
+    assert names == {f"{kind}_{one}" for kind in ("gallery", "similarity") for one in ("m-224-px", "n-448-px")}
+    assert "Not drawn" not in found["gallery_m-224-px"].caption
+    for name in ("ccs_blocks", "entropy_blocks"):
+        labels = found[name].figure.axes[0].get_legend_handles_labels()[1]
+        assert labels == ["m 224 px", "n 448 px"]
+    assert attention.table(frame)[["model", "size"]].to_numpy().tolist() == [["m", "224"], ["n", "448"]]
+    assert len(attention.per_image(frame)) == 4
+
+
+def test_pairs_of_a_module_that_is_called_twice_are_drawn(frame_of):
+    value = ccs(blocks=2)
+    matrices = value.details["similarity"]
+    [name] = matrices
+    for label in (f"{name}#2", f"{name}/drop", f"{name}/drop#12", "blocks.11.attn", f"{name}x#2"):
+        matrices[label] = matrices[name]
+    axes = drawn(frame_of((Spec("m"), value)))["ccs_blocks"].figure.axes[0]
+    assert axes.collections[0].get_offsets().tolist() == [[2, 0.5]] * 4
 
 
 def test_a_map_of_zeros_is_drawn(frame_of):

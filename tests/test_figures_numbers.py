@@ -43,6 +43,12 @@ def test_a_parabola_of_pixels_is_found_again():
     assert fit(x)[2] == pytest.approx(7 + 3e-5 * x[2] + 2e-10 * x[2] ** 2)
 
 
+def test_a_term_that_is_not_there_is_zero():
+    x = [side**2 for side in (224, 448, 672, 896)]
+    fit = polynomial(x, [96.75 + 3.166e-4 * one for one in x], 2)
+    assert fit.coefficients == (pytest.approx(96.75), pytest.approx(3.166e-4), 0.0)
+
+
 def test_a_fit_that_cannot_fail_has_no_residual_and_a_bad_one_a_large():
     assert polynomial([1, 2], [5, 9], 1).residual is None
     assert polynomial([1, 2, 3], [1, 1, 4], 1).residual == pytest.approx(1.0)  # 0.5, 2, 3.5: off by 1 at 1
@@ -121,6 +127,33 @@ def test_time_is_split_at_the_largest_batch(frame_of):
              for b in (8, 2)]  # fmt: skip
     rows = shares.by_kind(frame_of(*cells)).set_index("kind")
     assert rows.loc["head", ["time", "batch"]].tolist() == pytest.approx([1 / 8, 8])
+
+
+def test_a_training_step_has_shares_of_its_own_only_where_inference_was_not_asked(frame_of):
+    params = parts("params", 4, ("stem", "embedding", 1), ("head", "head", 3))
+    time = parts("latency_parts", 1.0, ("head", "head", 1.0))
+    cells = [(Spec("m", mode="train", batch=16), params), (Spec("m", batch=8), params, time)]
+    rows = shares.by_kind(frame_of(*cells, (Spec("n", mode="train"), params)))
+    assert rows["series"].drop_duplicates().tolist() == ["m infer", "n train"]
+    assert rows.set_index("series").loc["m infer", "time"].notna().all()
+    assert set(shares.by_kind(frame_of(cells[0]))["series"]) == {"m"}
+
+
+def test_skipped_cells_are_told_from_their_like(frame_of):
+    skipped = Value("peak_memory", "B", None, status="skipped", note="why")
+    noted = Value("params", "1", 5, note="well")
+    ladder = [(Spec("m", batch=b), noted, skipped) for b in (1, 8)]
+    sizes = [(Spec("m", size=(s, s)), skipped) for s in (128, 256)]
+    train = [(Spec("m", mode="train", precision="bfloat16"), skipped)]
+    frame = frame_of(*ladder, *sizes, *train, (Spec("n", mode="train"), skipped))
+    assert tables.problems(frame)["cells"].tolist() == [
+        "m infer float32 224 px at batch 1, 8 and 128, 256 px at batch 1; "
+        "m train bfloat16 224 px at batch 1; n at batch 1"
+    ]
+    assert tables.remarks(frame)["cells"].tolist() == ["m at batch 1, 8"]  # of its cells with this metric, all
+    assert tables.problems(frame_of((Spec("m"), noted))).empty
+    alike = [(Spec(model, mode=mode), skipped) for model in ("m", "n") for mode in ("infer", "train")]
+    assert tables.problems(frame_of(*alike))["cells"].tolist() == ["m, n infer at batch 1; m, n train at batch 1"]
 
 
 def looked():

@@ -17,7 +17,7 @@ README = (ROOT / "README.md").read_text()
 COMMANDS = [line for block in re.findall(r"```console\n(.*?)```", README, re.S) for line in block.splitlines()]
 OURS = [shlex.split(line)[2:] for line in COMMANDS if line.startswith("python run_bench.py")]
 TRAINED = [words for words in OURS if "vit_s14.safetensors" in words]
-PYTHON, MINE = re.findall(r"```python\n(.*?)```", README, re.S)
+MINE, PYTHON = re.findall(r"```python\n(.*?)```", README, re.S)
 
 
 def test_every_command_is_one_that_is_tried():

@@ -1,6 +1,8 @@
 """Reports: tables and pictures from stored records, without measuring anything."""
 
 import dataclasses
+import hashlib
+import json
 import re
 import subprocess
 import sys
@@ -53,7 +55,7 @@ def page(records, tmp_path_factory):
 @pytest.fixture
 def unsaved(monkeypatch):
     """Pictures are drawn and not saved, which takes seconds."""
-    monkeypatch.setattr("reports.report.save", lambda *_: None)
+    monkeypatch.setattr("reports.report.save", lambda *_: [])
 
 
 def test_report_is_the_golden_one(page, golden):
@@ -148,8 +150,21 @@ def test_nothing_to_draw_says_so(records):
         for one in records
         if any(value.metric == "params" for value in one.values)
     ]
-    pictures = drawn(to_frame(static))
-    assert set(pictures) == {"throughput_macs", "accuracy_throughput", "memory_batch"}  # the rest nobody asked for
+    assert not drawn(to_frame(static))  # nobody asked for more
+    failed = [
+        dataclasses.replace(
+            one,
+            values=tuple(
+                dataclasses.replace(
+                    value, value=None, interval=None, samples=(), details={}, status="failed", note="why"
+                )
+                for value in one.values
+            ),
+        )
+        for one in records
+    ]
+    pictures = drawn(to_frame(failed))
+    assert set(pictures) == {*PICTURES[:5], "ccs_blocks", "entropy_blocks"}
     for picture in pictures.values():
         assert picture.figure is None
         assert picture.caption.startswith("Not drawn: ")
@@ -207,6 +222,7 @@ def test_versions_of_the_code_and_presets_are_told_apart(records, tmp_path, unsa
     ]
     text = write([*records, *other], tmp_path).read_text()
     assert "**The records were measured by 2 versions of the measuring code** (another, ba9876543210)" in text
+    assert "by one, measure again without `--resume`, or the main job with `--again`." in text
     assert "measuring code ba9876543210; commit 0123456789ab, measuring code another" in text
     assert text.count("| quick ") == text.count("| paper ") >= 10
 
@@ -214,6 +230,53 @@ def test_versions_of_the_code_and_presets_are_told_apart(records, tmp_path, unsa
 def test_accuracies_at_224_are_drawn_against_speeds_at_224(records):
     large = [dataclasses.replace(one, spec=dataclasses.replace(one.spec, size=(448, 448))) for one in records]
     assert drawn(to_frame(large))["accuracy_throughput"].figure is None
+
+
+def test_a_report_of_attention_alone_lists_no_pictures_of_speed(records, tmp_path, unsaved):
+    looked = [one for one in records if one.spec.model == "pvt_v2_b1"]
+    text = write(looked, tmp_path).read_text()
+    assert "Not drawn: " not in text
+    assert text.count("no statement about a trained model, no comparison") == 1
+    assert text.index("### How attention looks\n\n**Random weights: no statement") < text.index("## Pictures")
+    static = [dataclasses.replace(one, values=(Value("params", "1", 5),)) for one in looked]
+    assert "## Pictures" not in write(static, tmp_path).read_text()
+
+
+def test_pictures_of_an_earlier_report_go_and_foreign_files_stay(records, tmp_path, monkeypatch):
+    def save(_, folder, name):
+        (folder / f"{name}.png").write_text(name)
+        return [f"{name}.png"]
+
+    monkeypatch.setattr("reports.report.save", save)
+    folder, outside = tmp_path / "report", tmp_path / "outside.png"
+    write(records, folder)
+    earlier = {path.name for path in folder.iterdir()}
+    assert {"memory_batch.png", "parts.csv", "ccs_blocks.png"} <= earlier
+    (folder / "ccs_blocks.png").write_text("somebody's own")
+    (folder / "gallery_mine.png").write_text("mine")
+    outside.write_text("outside")
+    noted = json.loads((folder / "written.json").read_text())
+    noted["../outside.png"] = noted[str(outside)] = hashlib.sha256(b"outside").hexdigest()
+    (folder / "written.json").write_text(json.dumps(noted))
+    write([one for one in records if one.spec.model == "sgformer_b"], folder)  # parameters alone
+    left = {path.name for path in folder.iterdir()}
+    assert left == {*("report.md", "results.csv", "values.csv", "written.json"), "ccs_blocks.png", "gallery_mine.png"}
+    assert outside.exists()
+
+
+@pytest.mark.parametrize("text", ["", "[1]", "{", '{"values.csv": 1, "mine.png": null}', "\xff"])
+def test_a_list_of_files_that_is_none_removes_nothing(records, tmp_path, unsaved, text):
+    (tmp_path / "written.json").write_text(text, encoding="latin-1")
+    (tmp_path / "mine.png").write_text("mine")
+    write(records[:1], tmp_path)
+    assert (tmp_path / "mine.png").exists()
+    assert set(json.loads((tmp_path / "written.json").read_text())) == {"report.md", "results.csv", "values.csv"}
+
+
+def test_state_has_no_more_digits_than_it_is_worth(records, tmp_path, unsaved):
+    state = {"load": 1.96533203125, "cpu_clock": 2.5e9, "tf32": False, "temperature": 45}
+    one = dataclasses.replace(records[0], environment=dataclasses.replace(records[0].environment, state=state))
+    assert "load 1.97, cpu_clock 2.50 GHz, tf32 False, temperature 45 " in write([one], tmp_path).read_text()
 
 
 def test_names_and_notes_cannot_break_the_page(environment, records):

@@ -13,6 +13,8 @@ _NAME, _TITLE = "accuracy_throughput", "Published top-1 against measured through
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
     """Inference at 224 px only, which is what the accuracies were published for."""
+    if "throughput" not in set(frame["metric"]):
+        return []
     speed = measured(frame, "throughput")
     speed = with_series(speed[(speed["size"] == "224") & (speed["mode"] == "infer")], "batch")
     speed = speed.loc[speed.groupby("series", sort=False)["value"].idxmax()]

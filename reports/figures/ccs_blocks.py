@@ -1,11 +1,12 @@
 """CCS by block: where in the depth heads attend alike."""
 
+import re
 from math import nan
 from typing import Any
 
 import pandas as pd
 
-from reports.attention import looked, origins, warning
+from reports.attention import looked, origins, tag
 from reports.figures.blocks import Block, by_block
 from reports.figures.picture import Picture, names
 
@@ -25,7 +26,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
         Picture(
             _NAME,
             _TITLE,
-            f"{warning(rows)}Lines: mean over head pairs i < j, rows and images; dots: each pair, of one image. A "
+            f"{tag(rows)}Lines: mean over head pairs i < j, rows and images; dots: each pair, of one image. A "
             f"gap is a block with one head. {origins(rows)}",
             f"Lines of CCS over blocks for {names(rows['series'])}.",
             figure,
@@ -40,10 +41,15 @@ def _blocks(details: dict[str, Any]) -> list[Block]:
             [
                 pair
                 for label, matrix in details["similarity"].items()
-                if label.split("/")[0] == block["name"]
+                if _of(label, block["name"])
                 for i, row in enumerate(matrix)
                 for pair in row[i + 1 :]
             ],
         )
         for block in details["blocks"]
     ]
+
+
+def _of(label: str, block: str) -> bool:
+    """Whether `block`, `block/drop`, and of a second call `block#2` or `block/drop#2`, is a map of this block."""
+    return re.sub(r"#\d+$", "", label).split("/")[0] == block

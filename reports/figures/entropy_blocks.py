@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from reports.attention import looked, origins, warning
+from reports.attention import looked, origins, tag
 from reports.figures.blocks import Block, by_block
 from reports.figures.picture import Picture, names
 
@@ -24,7 +24,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
         Picture(
             _NAME,
             _TITLE,
-            f"{warning(rows)}Lines: mean over heads, rows and images; dots: each head. 0 is attention to one token, "
+            f"{tag(rows)}Lines: mean over heads, rows and images; dots: each head. 0 is attention to one token, "
             f"log₂ of the number of keys to all alike, so that fewer keys reach less high. {origins(rows)}",
             f"Lines of entropy over blocks for {names(rows['series'])}.",
             figure,

@@ -6,11 +6,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
 from PIL import Image
 
-from reports.attention import origins, warning
+from reports.attention import origins, tag
 from reports.figures.choice import chosen, left_out, spread
 from reports.figures.picture import Picture, file_names, names
 from reports.format import number
@@ -33,7 +34,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
             Picture(
                 name,
                 f"Where heads look: {names([row['series']])}",
-                f"{warning(own)}Attention of one token ({queries}) to each patch of {names([gallery['image']])}, drawn "
+                f"{tag(own)}Attention of one token ({queries}) to each patch of {names([gallery['image']])}, drawn "
                 "over the grey photograph, bright where it is high. Each map has a scale of its own, from 0 to its "
                 f"largest weight, which is written above it.{heads} {origins(own)}{left_out(others)}",
                 f"Attention maps of heads over a photograph, a row a block, for {names([row['series']])}.",
@@ -47,8 +48,9 @@ def _figure(gallery: dict[str, Any]) -> Figure:
     blocks = gallery["blocks"]
     with Image.open(io.BytesIO(base64.b64decode(gallery["jpeg"]))) as jpeg:
         photograph = np.asarray(jpeg.convert("RGB"))
-        grey = np.asarray(jpeg.convert("L"))
+        grey = np.asarray(jpeg.convert("L")) / 255
     height, width = grey.shape
+    pale = 0.2 + 0.6 * grey[..., None]  # so that brightness is the map's
     columns = 1 + min(_HEADS, max(len(block["heads"]) for block in blocks))
     side = min(1.2, 7.2 / columns)
     figure = Figure(
@@ -58,17 +60,23 @@ def _figure(gallery: dict[str, Any]) -> Figure:
     for line, block in zip(panels, blocks, strict=True):
         for axes in line:
             axes.set_axis_off()
+            axes.set(xticks=[], yticks=[])  # which take time even where they aren't shown
         line[0].imshow(photograph)
         line[0].set_title(f"{block['name']}\n ", loc="left", fontsize=6).set_in_layout(False)  # over the heads' titles
         heads = list(enumerate(block["heads"], 1))
         for axes, (head, weights) in zip(line[1:], spread(heads, _HEADS), strict=False):
             weights = np.reshape(weights, block["grid"])
-            axes.imshow(grey, cmap="gray", vmin=-64, vmax=319)  # pale, so that brightness is the map's
-            axes.imshow(
-                weights, cmap=MAP_COLOURS, vmin=0, vmax=weights.max(), alpha=_OPAQUE,
-                interpolation="nearest", extent=(-0.5, width - 0.5, height - 0.5, -0.5),
-            )  # fmt: skip
+            axes.imshow(_OPAQUE * _colours(weights, height, width) + (1 - _OPAQUE) * pale, interpolation="nearest")
             axes.set_title(f"head {head}: {number(weights.max(), 2)}", fontsize=6)
     bar = figure.colorbar(ScalarMappable(cmap=MAP_COLOURS), ax=panels, shrink=0.8, aspect=40, ticks=[0, 1])
     bar.ax.set_yticklabels(["0", "map's\nlargest"], fontsize=6)
     return figure
+
+
+def _colours(weights: np.ndarray, height: int, width: int) -> np.ndarray:
+    """A map on the scale from 0 to its largest weight, as RGB of a photograph's size; each patch is a plain area."""
+    rows, columns = (
+        np.arange(pixels) * cells // pixels for pixels, cells in zip((height, width), weights.shape, strict=True)
+    )
+    shares = weights / (weights.max() or 1.0)
+    return colormaps[MAP_COLOURS](shares)[rows[:, None], columns, :3]

@@ -7,11 +7,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from reports.figures.picture import conditions, legend, log_y
+from reports.figures.picture import conditions, legend, log_y, names
 from reports.figures.series import ladders, lines, one_of
 from reports.fits import Fit, polynomial
-from reports.format import number, scale
-from reports.frame import measured
+from reports.format import name, number, scale
+from reports.frame import measured, series
 from reports.style import canvas
 
 _METRICS = {
@@ -53,18 +53,26 @@ def curves(frame: pd.DataFrame, x: str, position: pd.Series, bend_from: int | No
     label, caption = _METRICS[metric]
     figure, axes = canvas()
     fits = {}
-    for series, rows, look in lines(found[metric]):
+    for own, rows, look in lines(found[metric]):
         rows = rows.sort_values("position")
         at, mib = rows["position"].tolist(), (rows["value"] * MIB).tolist()
-        fits[series] = fit = polynomial(at, mib, 2 if bend_from and len(at) >= bend_from else 1)
-        axes.plot(at, mib, label=series, linestyle="none", **look)
+        fits[own] = fit = polynomial(at, mib, 2 if bend_from and len(at) >= bend_from else 1)
+        axes.plot(at, mib, label=own, linestyle="none", **look)
         between = np.geomspace(at[0], at[-1], 50)  # and not beyond: a fit is no forecast
         axes.plot(between, fit(between), color=look["color"], linewidth=1)
     log_y(axes)
     axes.set_ylabel(f"{label} (MiB)")
     legend(figure, axes)
-    caption = f"{caption} {conditions(found[metric])}{one_of(measured(frame, metric), x)}"
+    caption = f"{caption} {conditions(found[metric])}{one_of(measured(frame, metric), x)}{_left_out(found, metric)}"
     return Curves(figure, axes, found[metric], caption, fits)
+
+
+def _left_out(found: dict[str, pd.DataFrame], metric: str) -> str:
+    """A sentence on those that have another metric over x and not this one."""
+    every = pd.concat(found.values())
+    who = series(every, "batch", "size")
+    others = dict.fromkeys(who[~who.isin(who[every["metric"] == metric])])
+    return f" Not drawn, for want of {name(metric)}: {names(others)}." if others else ""
 
 
 def table(fits: dict[str, Fit], terms: dict[str, float]) -> pd.DataFrame:

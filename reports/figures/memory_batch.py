@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from reports.figures.memory import curves, table
+from reports.figures.memory import asked, curves, table
 from reports.figures.picture import Picture, log_x, names
 
 _NAME, _TITLE = "memory_batch", "Memory against batch"
@@ -10,6 +10,8 @@ _NAME, _TITLE = "memory_batch", "Memory against batch"
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
     """A series each for inference and training."""
+    if not asked(frame, "batch"):
+        return []
     drawn = curves(frame, "batch", frame["batch"])
     if drawn is None:
         return [Picture(_NAME, _TITLE, "Not drawn: no memory was measured at more than one batch.")]

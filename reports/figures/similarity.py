@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.attention import origins, warning
+from reports.attention import origins, tag
 from reports.figures.choice import chosen, left_out, spread
 from reports.figures.picture import Picture, file_names, names
 from reports.style import MAP_COLOURS
@@ -25,7 +25,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
             Picture(
                 name,
                 f"Similarity of heads: {names([row['series']])}",
-                f"{warning(own)}Mean cosine of the rows of two heads' maps, 1 where they attend alike; numbers are "
+                f"{tag(own)}Mean cosine of the rows of two heads' maps, 1 where they attend alike; numbers are "
                 f"heads. Image: {names([details['gallery']['image']])}.{blocks} {origins(own)}{left_out(others)}",
                 f"Matrices of the similarity of heads, one a block, for {names([row['series']])}.",
                 _figure({label: np.asarray(matrices[label]) for label in shown}),

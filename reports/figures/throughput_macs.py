@@ -13,6 +13,8 @@ _NAME, _TITLE = "throughput_macs", "Throughput against MACs"
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
     """Inference only: a training step has MACs of its own."""
+    if not {"throughput", "macs"} <= set(frame["metric"]):
+        return []
     frame = frame[frame["mode"] == "infer"]
     counts = measured(frame, "macs").set_index(CELL)["value"]
     points = measured(frame, "throughput").join(counts.rename("macs"), on=CELL).dropna(subset=["macs"])
