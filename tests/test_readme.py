@@ -32,7 +32,7 @@ def test_every_command_is_one_that_is_tried():
     assert (len(OURS), len(TRAINED)) == (13, 1)
 
 
-@pytest.mark.parametrize("target", ["bench", "test", "test-slow", "check", "microbench"])
+@pytest.mark.parametrize("target", ["bench", "test", "test-slow", "test-trained", "check", "microbench"])
 def test_make_knows_its_targets(target):
     plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)
     assert plan.returncode == 0, plan.stderr
