@@ -1,11 +1,15 @@
 """Times of single parts: `make microbench`. Nothing is asserted of them; compare two runs on one quiet machine."""
 
+import time
+
 import numpy as np
 import pytest
 import timm
 import torch
 
 import models  # noqa: F401  (registers the zoo)
+from bench.attention import head_similarity, similarity_matrix
+from bench.cost import Borders
 from bench.live_bytes import LiveBytes
 from bench.statistics import median_interval, summarise
 
@@ -53,10 +57,31 @@ def test_live_bytes_tracker(benchmark, tracked):
         benchmark(forward)
 
 
+@pytest.mark.parametrize("form", [head_similarity, similarity_matrix], ids=["O(heads)", "O(heads^2)"])
+def test_similarity_of_heads(benchmark, form):
+    benchmark(form, torch.randn(1, 12, 197, 197).softmax(dim=-1))
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_forward_with_borders(benchmark, split):
+    model, images = timm.create_model("deit_tiny_patch16_224").eval(), torch.randn(1, 3, 224, 224)
+    with torch.inference_mode():
+        if not split:
+            benchmark(model, images)
+            return
+        with Borders(model, time.perf_counter) as borders:
+
+            def forward():
+                borders.clear()
+                model(images)
+
+            benchmark(forward)
+
+
 def test_median_interval(benchmark):
     benchmark(median_interval, list(np.random.default_rng(0).random(1000)))
 
 
-def test_hierarchical_bootstrap(benchmark):
+def test_interval_over_processes(benchmark):
     processes = list(1 + np.random.default_rng(0).random((3, 200)))
     benchmark.pedantic(summarise, [processes], rounds=3)
