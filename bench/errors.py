@@ -44,8 +44,6 @@ def one_line(error: BaseException) -> str:
 
 def place(error: BaseException) -> str:
     """` (file.py:12)`: the innermost line of a plugin that the error went through; empty if none."""
-    if isinstance(error, SyntaxError) and error.filename:
-        return f" ({Path(error.filename).name}:{error.lineno})"
     frames = [frame for frame in traceback.extract_tb(error.__traceback__) if _is_users(frame.filename)]
     return f" ({Path(frames[-1].filename).name}:{frames[-1].lineno})" if frames else ""
 

@@ -11,6 +11,7 @@ from PIL import Image
 from bench import photographs
 from bench.errors import UsageError
 from bench.photographs import identify, load, origin
+from bench.plan import plan
 
 HALF = (0.5, 0.5, 0.5)
 
@@ -103,6 +104,12 @@ def test_other_images_are_another_experiment_and_a_change_meanwhile_is_refused(t
     assert identify(str(tmp_path)) != planned
     with pytest.raises(UsageError, match="have changed since the run was planned"):
         next(load(planned, (8, 8), HALF, HALF))
+
+
+def test_a_planned_cell_names_the_folder_with_its_digest(tmp_path):
+    Image.new("RGB", (40, 30)).save(tmp_path / "a.png")
+    [cell] = plan(["test_vit", "metrics=ccs", f"images={tmp_path}"])
+    assert cell.spec.images == identify(str(tmp_path))
 
 
 def test_what_is_no_folder_of_images_is_refused_by_name(tmp_path):

@@ -135,7 +135,7 @@ def test_what_a_plugins_function_raises_is_shown_with_its_place_and_the_sweep_go
     ("text", "says"),
     [
         ("x = 1\nraise KeyError('mine')\n", "KeyError: 'mine' (bad.py:2)"),
-        ("x = 1\nx = = 2\n", "SyntaxError: "),
+        ("x = 1\nx = = 2\n", "SyntaxError: invalid syntax (bad.py, line 2)"),
         (
             "import vitbench_no_such_module\n",
             "ModuleNotFoundError: No module named 'vitbench_no_such_module' (bad.py:1)",

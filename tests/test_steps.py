@@ -135,7 +135,7 @@ def test_pretrain_draws_the_same_inputs_for_the_same_seed():
 
 def test_pretrain_options_are_the_constructors():
     module = create(Spec("vitbench_masked", mode="pretrain", size=(64, 64), model_args={"ratio": 0.25}), "cpu")
-    assert (module.ratio, module.img_size) == (0.25, 64)
+    assert (module.ratio, module.img_size, module.training) == (0.25, 64, True)
 
 
 def test_float16_training_under_autocast_scales_its_loss():
