@@ -1,8 +1,8 @@
 #!/usr/bin/env python
 """VitBench's command line: parse, call one function of a room, print, exit code.
 
-0 fine · 1 a gate failed · 2 bad usage · 3 a cell failed or nothing was measured · 4 unclear, in a strict mode ·
-70 an error of ours · 130 Ctrl-C. PyTorch and timm are imported inside the commands that need them.
+0 fine · 1 a gate failed · 2 bad usage · 3 a cell failed, a plugin raised, or nothing was measured · 4 unclear, in a
+strict mode · 70 an error of ours · 130 Ctrl-C. PyTorch and timm are imported inside the commands that need them.
 """
 
 import json
