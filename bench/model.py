@@ -27,8 +27,15 @@ def create(spec: Spec, device: str, attention: str | None = None) -> nn.Module:
     attention overrides the Spec's path. A size other than the model's own is passed as `img_size` where the
     constructor takes one. Raises Skip if the model has no pre-training step.
     """
-    with fused_attention((attention or spec.attention) == "fused"), torch.device(device):
-        module = _construct(spec, _constructor(spec, pretrained=spec.weights == PRETRAINED and device != "meta"))
+    constructor = _constructor(spec, pretrained=spec.weights == PRETRAINED and device != "meta")
+    with fused_attention((attention or spec.attention) == "fused"):
+        try:
+            with torch.device(device):
+                module = _construct(spec, constructor)
+        except Exception:
+            if device != "meta":
+                raise
+            module = _construct(spec, constructor).to("meta")  # it asks for numbers, as in linspace(...)[i].item()
     if spec.weights not in (RANDOM, PRETRAINED):
         load(module, spec.weights, getattr(_family(spec.model), "checkpoint_filter_fn", None))
     return module.train(spec.mode == "pretrain")

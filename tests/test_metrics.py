@@ -149,6 +149,12 @@ def test_data_dependent_models_fall_back_on_real_tensors_and_say_so():
         assert "real" in value.note, name
 
 
+@pytest.mark.parametrize("name", ["params", "macs", "peak_live_bytes"])
+def test_a_constructor_that_asks_for_numbers_needs_no_fallback_afterwards(name):
+    value = measure(name, "vitbench_born_asking", size=(32, 32))
+    assert (value.status, value.note) == ("ok", "")
+
+
 def test_a_fallback_for_a_gpu_casts_as_the_gpu_would():
     asked = {"size": (32, 32), "batch": 2, "precision": "amp_bfloat16"}
     on_cpu = measure("peak_live_bytes", "vitbench_asking", **asked)
