@@ -6,7 +6,7 @@ pretrain   the same with the model's own loss (`module(**inputs)["loss"]`), and 
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -23,13 +23,22 @@ Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named argument
 _LEARNING_RATE = 1e-4  # small: thousands of steps on the same images must not run away
 
 
+class Pretraining(Protocol):
+    """What a pre-training module offers beside its forward pass, which returns a dict with the key `loss`; it may also
+    have `after_step()`."""
+
+    def sample_inputs(
+        self, batch: int, generator: torch.Generator, device: str, dtype: torch.dtype
+    ) -> dict[str, Any]: ...
+
+
 def sample(spec: Spec, module: nn.Module, batch: int, device: str, seed: int) -> Inputs:
     """Arguments of `module`, the same for the same seed: standard normal images (batch, channels, height, width), or
     what a pre-training module draws itself."""
     generator = torch.Generator().manual_seed(seed)
     if spec.mode == "pretrain":
-        draw: Callable[..., dict[str, Any]] = module.sample_inputs  # type: ignore[assignment]
-        inputs = draw(batch, generator=generator, device="cpu", dtype=weight_dtype(spec))  # where the generator is
+        pretraining = cast(Pretraining, module)
+        inputs = pretraining.sample_inputs(batch, generator, "cpu", weight_dtype(spec))  # where the generator is
         return (), tree_map_only(Tensor, lambda tensor: tensor.to(device), inputs)
     images = torch.randn(image_shape(spec, batch), generator=generator)
     layout = torch.channels_last if spec.layout == "channels_last" else torch.contiguous_format

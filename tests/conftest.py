@@ -1,10 +1,14 @@
-"""Shared by all tests: a records file to read, an Environment to hold, and the switch that renews golden texts."""
+"""Shared by all tests: the models that they name, an Environment to hold, and the switch that renews golden texts."""
 
+import importlib
 from pathlib import Path
 
 import pytest
 
 from bench.environment import Environment
+
+for _registering in ("models", "tests.misbehaving", "tests.pretraining"):
+    importlib.import_module(_registering)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

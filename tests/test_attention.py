@@ -15,7 +15,6 @@ from PIL import Image
 from timm.models import register_model
 from torch import nn
 
-import models  # noqa: F401  (registers the zoo)
 from bench import attention, photographs
 from bench.attention import MissedMap, capture, entropy, head_similarity, heads_axis, similarity_matrix
 from bench.build import Case

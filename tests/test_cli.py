@@ -85,7 +85,6 @@ def test_nothing_measured_is_code_3(capsys):
 
 
 def test_a_failed_cell_is_code_3_and_names_its_reason(capsys, monkeypatch):
-    import tests.misbehaving  # noqa: F401  (known to the parent; the workers learn of it below)
 
     monkeypatch.setattr("run_bench.REGISTER", ("models", "tests.misbehaving"))
     code, _, err = call(capsys, "run", "vitbench_raising", "sgformer_s", "size=224", "metrics=params,macs_fvcore")

@@ -14,9 +14,7 @@ import json
 import sys
 import zlib
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from math import prod
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,11 +22,11 @@ from typing import Any, NamedTuple
 import pytest
 import timm
 import torch
-from timm.layers import set_fused_attn, use_fused_attn
 from timm.models import get_pretrained_cfg, model_entrypoint
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bench.model import fused_attention
 from models import zoo
 from tests.detfill import fill
 
@@ -141,17 +139,6 @@ def on_meta(name: str, **kwargs: Any) -> nn.Module:
 def meta_images(name: str, batch: int = 2, channels: int | None = None, scale: int = 1) -> Tensor:
     own, height, width = config(name).input_size
     return torch.empty(batch, own if channels is None else channels, scale * height, scale * width, device="meta")
-
-
-@contextmanager
-def attention(fused: bool) -> Iterator[None]:
-    """Build models inside with fused or with explicit attention."""
-    before = use_fused_attn()
-    set_fused_attn(fused)
-    try:
-        yield
-    finally:
-        set_fused_attn(before)
 
 
 def build(name: str, **kwargs: Any) -> nn.Module:
@@ -409,7 +396,7 @@ class Training:
 
     def __init__(self, name: str):
         drops = {"drop_rate": 0.1, "drop_path_rate": 0.02}  # low: no block should be dropped for both images
-        with attention(fused=True):
+        with fused_attention(True):
             self.module = fill(build(name, **drops)).train()
         self.inputs = draw(name, self.module, 2)
 
@@ -450,7 +437,8 @@ def test_gradients_reach_every_parameter(training):
 
 @every_training
 def test_gradient_checkpointing_recomputes_and_changes_nothing(training):
-    if not hasattr(training.module, "set_grad_checkpointing"):  # only pre-training modules may lack it
+    # Asked of classifiers and backbones; a pre-training module may lack it, but one that has it is held to it.
+    if not hasattr(training.module, "set_grad_checkpointing"):
         assert "sample_inputs" in dir(training.module)
         pytest.skip("a pre-training module without checkpointing")
     out, gradients, calls = training.plain
@@ -500,9 +488,9 @@ class Attentions:
     """A model built with explicit attention beside the same built with fused attention; equal weights, in float64."""
 
     def __init__(self, name: str):
-        with attention(fused=False):
+        with fused_attention(False):
             self.explicit = fill(build(name).double().eval())
-        with attention(fused=True):
+        with fused_attention(True):
             self.fused = build(name).double().eval()
         self.fused.load_state_dict(self.explicit.state_dict())
         self.inputs = draw(name, self.explicit, 1, torch.float64)
@@ -513,12 +501,14 @@ class Attentions:
             if path.endswith("attn_drop"):
                 hooks.append(module.register_forward_hook(lambda *_, path=path: self.drops.append(path)))
             if hasattr(module, "fused_attn"):
-                keep = lambda m, args, kwargs, path=path: self.calls.setdefault(type(m), (path, args, kwargs)) and None  # noqa: E731
-                hooks.append(module.register_forward_pre_hook(keep, with_kwargs=True))
+                hooks.append(module.register_forward_pre_hook(partial(self._keep, path), with_kwargs=True))
         with torch.no_grad(), Watch() as self.seen:
             self.output = call(self.explicit, self.inputs)
         for hook in hooks:
             hook.remove()
+
+    def _keep(self, path: str, module: nn.Module, args: Any, kwargs: Any) -> None:
+        self.calls.setdefault(type(module), (path, args, kwargs))
 
 
 @pytest.fixture(scope="module")

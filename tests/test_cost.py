@@ -9,7 +9,6 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-import models  # noqa: F401  (registers the zoo)
 from bench.build import Case
 from bench.cost import Borders, parameters
 from bench.metrics import all_metrics

@@ -8,9 +8,6 @@ import timm
 import torch
 from torch import nn
 
-import models  # noqa: F401  (registers the zoo)
-import tests.misbehaving
-import tests.pretraining  # noqa: F401  (registers a model with a pre-training step)
 from bench.build import Case, check
 from bench.errors import Skip, UsageError
 from bench.live_bytes import LiveBytes

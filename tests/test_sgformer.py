@@ -1,8 +1,6 @@
 """SG-Former against the official code's outputs, names and counts, and against timm's habits."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +9,12 @@ import timm
 import torch
 import torch.nn.functional as F
 from numpy.testing import assert_allclose
-from timm.layers import set_fused_attn, use_fused_attn
 from timm.models import group_parameters
 from timm.utils import AttentionExtract
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
-import models  # noqa: F401  (registers the zoo with timm)
+from bench.model import fused_attention
 from models import sgformer
 from models.sgformer import checkpoint_filter_fn
 from tests.detfill import fill, image
@@ -29,17 +26,6 @@ FVCORE_MACS = {"sgformer_s": 4_817_927_360, "sgformer_m": 7_469_620_968, "sgform
 TORCH_FLOPS = {"sgformer_s": 9_567_696_896, "sgformer_m": 14_853_706_752, "sgformer_b": 31_085_600_256}
 
 
-@contextmanager
-def attention(fused: bool) -> Iterator[None]:
-    """Build models inside with fused or with explicit attention."""
-    before = use_fused_attn()
-    set_fused_attn(fused)
-    try:
-        yield
-    finally:
-        set_fused_attn(before)
-
-
 def on_meta(name: str, **kwargs) -> torch.nn.Module:
     with torch.device("meta"):
         return timm.create_model(name, **kwargs).eval()
@@ -47,7 +33,7 @@ def on_meta(name: str, **kwargs) -> torch.nn.Module:
 
 def small(fused: bool = True, **kwargs) -> torch.nn.Module:
     """SG-Former-S with one pair of blocks a stage, in float64 with reproducible weights."""
-    with attention(fused):
+    with fused_attention(fused):
         return fill(timm.create_model("sgformer_s", depths=(2, 2, 2, 1), num_classes=10, **kwargs).double().eval())
 
 
@@ -122,7 +108,7 @@ def test_parameter_count_is_official(name):
 @pytest.mark.parametrize("fused", [True, False])
 @pytest.mark.parametrize("name", TORCH_FLOPS)
 def test_torch_flops_are_official(name, fused):
-    with attention(fused):
+    with fused_attention(fused):
         model = on_meta(name)
     with FlopCounterMode(display=False) as counter:
         model(torch.empty(1, 3, 224, 224, device="meta"))
@@ -132,7 +118,7 @@ def test_torch_flops_are_official(name, fused):
 def fvcore_count(name: str, size: int = 224):
     from fvcore.nn import FlopCountAnalysis
 
-    with attention(fused=False):
+    with fused_attention(False):
         model = timm.create_model(name, img_size=size).eval()
     count = FlopCountAnalysis(model, torch.zeros(1, 3, size, size))
     return count.unsupported_ops_warnings(False).uncalled_modules_warnings(False)

@@ -5,8 +5,6 @@ import timm
 import torch
 from torch import nn
 
-import models  # noqa: F401  (registers the zoo)
-import tests.pretraining  # noqa: F401  (registers a model with a pre-training step)
 from bench.build import Case
 from bench.live_bytes import LiveBytes
 from bench.metrics import all_metrics

@@ -7,7 +7,6 @@ import safetensors.torch
 import timm
 import torch
 
-import models  # noqa: F401  (registers the zoo)
 import run_bench
 from bench import jsonl
 from bench.build import Case

@@ -6,32 +6,22 @@ from typing import Any
 
 import pandas as pd
 
-from reports.attention import looked, origins, tag
 from reports.figures.blocks import Block, by_block
-from reports.figures.picture import Picture, names
-
-_NAME, _TITLE = "ccs_blocks", "Similarity of heads by block (CCS)"
+from reports.figures.picture import Picture
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
     """A line a series; a block with one head has no pairs and breaks it."""
-    rows = looked(frame, "ccs")
-    if rows.empty:
-        asked = "ccs" in set(frame["metric"])
-        return [Picture(_NAME, _TITLE, "Not drawn: CCS was asked for, and no cell has it.")] if asked else []
-    figure, axes = by_block(rows, _blocks)
-    axes.set_ylabel("mean cosine of two heads' maps (CCS)")
-    axes.set_ylim(0, 1.02)
-    return [
-        Picture(
-            _NAME,
-            _TITLE,
-            f"{tag(rows)}Lines: mean over head pairs i < j, rows and images; dots: each pair, of one image. A "
-            f"gap is a block with one head. {origins(rows)}",
-            f"Lines of CCS over blocks for {names(rows['series'])}.",
-            figure,
-        )
-    ]
+    return by_block(
+        frame,
+        metric="ccs",
+        title="Similarity of heads by block (CCS)",
+        label="mean cosine of two heads' maps (CCS)",
+        meaning="Lines: mean over head pairs i < j, rows and images; dots: each pair, of one image. A gap is a block "
+        "with one head.",
+        blocks=_blocks,
+        top=1.02,
+    )
 
 
 def _blocks(details: dict[str, Any]) -> list[Block]:

@@ -7,7 +7,6 @@ import pytest
 import timm
 import torch
 
-import models  # noqa: F401  (registers the zoo)
 from bench.attention import head_similarity, similarity_matrix
 from bench.cost import Borders
 from bench.live_bytes import LiveBytes
