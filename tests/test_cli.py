@@ -78,6 +78,22 @@ def test_run_records_and_prints_json(capsys):
     assert "4 records in runs/records.jsonl: 8 values, 0 failed" in err
 
 
+def test_values_of_arguments_are_a_product_with_the_axes(capsys):
+    words = ["batch=1,8", "size=160", "--model-arg", "num_classes=5,7,5", "--model-arg", 'global_pool=avg,"token"']
+    code, out, _ = call(capsys, "run", "test_vit", STATIC, *words, "--dry-run", "--json")
+    assert code == 0
+    cells = [json.loads(line) for line in out.splitlines()]
+    assert [(cell["spec"]["batch"], *cell["spec"]["model_args"].values()) for cell in cells] == [
+        (batch, pool, classes) for batch in (1, 8) for classes in (5, 7) for pool in ("avg", "token")
+    ]
+    assert len({cell["id"] for cell in cells}) == 8
+
+
+def test_values_that_are_equal_but_not_the_same_are_two_cells(capsys):
+    _, out, _ = call(capsys, "run", "test_vit", STATIC, "--model-arg", "qkv_bias=true,1", "--dry-run", "--json")
+    assert [json.loads(line)["spec"]["model_args"]["qkv_bias"] for line in out.splitlines()] == [True, 1]
+
+
 def test_nothing_measured_is_code_3(capsys):
     code, _, err = call(capsys, "run", "sgformer_s", "device=cpu", "metrics=peak_memory")
     assert code == 3

@@ -123,6 +123,10 @@ ARGUMENTS = [
     (["run", "test_vit", "--model-arg", "img_size=32"], "img_size is named by the axis size"),
     (["run", "test_vit", "--model-arg", "pretrained=true"], "pretrained is named by weights=pretrained"),
     (["run", "test_vit", "--model-arg", "a=1", "--model-arg", "a=2"], "--model-arg a is given twice"),
+    (["run", "test_vit", "--model-arg", "depth=1,,2"], "--model-arg depth=1,,2: a value is missing; write depth=A,B"),
+    (["run", "test_vit", "--model-arg", "depth=1,"], "--model-arg depth=1,: a value is missing; write depth=A,B"),
+    (["run", "test_vit", "--model-arg", "depth=1,[2]"], "--model-arg depth=1,[2]: want one number, word, true"),
+    (["run", "test_vit", "--model-arg", "num_classes=5,red"], "test_vit refuses size=160 num_classes=red: "),
     (["run", "test_vit", "--model-arg", "colour=red"], "test_vit refuses size=160 colour=red: TypeError: "),
     (["run", "test_vit", "--model-arg", "in_chans=three"], "test_vit refuses size=160 in_chans=three: "),
 ]

@@ -82,7 +82,10 @@ options = st.one_of(
     option("-o", files),
     option("--plugin", files),
     option("--checkpoint", files),
-    option("--model-arg", st.sampled_from(["a=1", "num_classes=5", "in_chans=1", "a", "a=[", "img_size=3"]) | junk),
+    option(
+        "--model-arg",
+        st.sampled_from(["a=1", "num_classes=5,7", "in_chans=1", "a", "a=[", "a=1,", "a=,", "img_size=3"]) | junk,
+    ),
     st.sampled_from(
         ["--resume", "--dry-run", "--json", "--again", "--metrics", "--presets", "--help", "--nothing"]
     ).map(lambda flag: [flag]),

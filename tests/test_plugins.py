@@ -207,6 +207,7 @@ def test_loading_twice_runs_the_file_once_and_another_of_its_name_is_another(tmp
         ("a=", ""),
         ("a=NaN", "NaN"),
         ("a=1e999", "1e999"),
+        ('a="x,y"', "x,y"),
     ],
 )
 def test_arguments_are_read_as_json_or_as_words(word, value):
