@@ -11,7 +11,7 @@ from timm.models import list_models, model_entrypoint
 
 __all__ = ["FAMILIES", "zoo"]
 
-FAMILIES = ("sgformer",)  # the modules of this package that register models
+FAMILIES = ("sgformer", "hmhsa")  # the modules of this package that register models
 
 
 def zoo() -> list[str]:

@@ -1,0 +1,173 @@
+"""hMHSA: half of the heads have logits of their own, the other half's are hallucinated from them (paper, section 3.2).
+
+    q, k (B, h/2, ., D) -> real logits (B, h/2, N, M) -> IHH -> CHH -> hallucinated logits (B, h/2, N, M)
+    [real, hallucinated] -> softmax -> times v (B, h, M, D) -> heads side by side (B, N, h D)
+
+IHH (intra-head) filters every row of a map, its keys laid out on their grid, with one 3x3 kernel a head; CHH
+(cross-head) mixes the maps of a row and key. Both are linear and act on the logits, so they can be folded into queries
+and keys. Exact, by `impl`:
+
+reference, maps   every map is stored, filtered and mixed, as the paper describes
+folded            IHH (Q_i K_i^T) = Q_i (IHH K_i)^T: keys are filtered, once for all rows, and never a map
+sdpa              CHH too: sum_i c_ji Q_i K_i^T = [c_j1 Q_1, c_j2 Q_2, ...] [K_1, K_2, ...]^T, so a hallucinated head is
+                  an ordinary one of width C/2, and PyTorch's fused attention runs it; no map is stored
+
+With explicit attention (timm's `set_fused_attn(False)`) each of them passes the softmaxed map of all heads through
+`attn_drop`.
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from models.hmhsa.options import Options
+
+HEAD_DIM = 32  # D of all hallucinated models: the paper draws 12 heads of DeiT-S, whose base has 6 of 64
+Grid = tuple[int, int]
+
+
+def split_heads(x: Tensor, head_dim: int) -> Tensor:
+    """(B, T, n*D) -> (B, n, T, D)."""
+    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+
+
+def merge_heads(x: Tensor) -> Tensor:
+    """(B, n, T, D) -> (B, T, n*D)."""
+    return x.transpose(1, 2).flatten(2)
+
+
+class Hallucination(nn.Module):
+    """IHH and CHH of `real` heads, in the order of `steps`, on maps or folded into tokens.
+
+    prefix leading tokens (a class token) are not on the grid, and the filter leaves them as they are.
+    """
+
+    def __init__(self, real: int, steps: tuple[str, ...], axis: str, prefix: int):
+        super().__init__()
+        self.steps = steps
+        self.axis = axis
+        self.prefix = prefix
+        if "ihh" in steps:
+            self.ihh = nn.Conv2d(real, real, 3, padding=1, groups=real, bias=False)
+        if "chh" in steps:
+            self.chh = nn.Conv2d(real, real, 1, bias=False)
+
+    def forward(self, maps: Tensor, grid: Grid) -> Tensor:
+        """Real logits (B, h/2, N, M) -> hallucinated logits (B, h/2, N, M), map by map."""
+        for step in self.steps:
+            maps = self.filter_maps(maps, grid) if step == "ihh" else self.chh(maps)
+        return maps
+
+    def filter_maps(self, maps: Tensor, grid: Grid) -> Tensor:
+        """IHH of (B, n, N, M): each row's keys (or each column's queries) on their grid, times its head's kernel."""
+        if self.axis == "query":
+            maps = maps.transpose(-2, -1)
+        B, n, rows, _ = maps.shape
+        beside, cells = maps.split([self.prefix, maps.shape[-1] - self.prefix], dim=-1)
+        cells = self.ihh(cells.transpose(1, 2).reshape(B * rows, n, *grid))
+        maps = torch.cat([beside, cells.reshape(B, rows, n, -1).transpose(1, 2)], dim=-1)
+        return maps.transpose(-2, -1) if self.axis == "query" else maps
+
+    def filter_tokens(self, x: Tensor, grid: Grid) -> Tensor:
+        """IHH folded into the keys (or the queries) of n heads, (B, n, T, D): all D channels share the head's kernel."""
+        n, D = x.shape[1], x.shape[3]
+        beside, cells = x.split([self.prefix, x.shape[2] - self.prefix], dim=2)
+        cells = cells.transpose(2, 3).reshape(-1, n * D, *grid)
+        cells = F.conv2d(cells, self.ihh.weight.repeat_interleave(D, dim=0), padding=1, groups=n * D)
+        return torch.cat([beside, cells.reshape(-1, n, D, grid[0] * grid[1]).transpose(2, 3)], dim=2)
+
+    def fold_filter(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Queries and keys whose products are IHH of the products of `q` and `k`, of the same shapes."""
+        if self.axis == "query":
+            return self.filter_tokens(q, grid), k
+        return q, self.filter_tokens(k, grid)
+
+    def fold(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
+        """Queries (B, h/2, N, w) and keys (B, h/2 or 1, M, w) whose products are the hallucinated logits.
+
+        Without CHH w is D. With it w is C/2: a head's queries are all real heads' side by side, weighted by CHH. All
+        heads share their keys then, but where IHH comes after CHH and filters them for each head.
+        """
+        if self.steps[:1] == ("ihh",):
+            q, k = self.fold_filter(q, k, grid)
+        if "chh" in self.steps:
+            mix = self.chh.weight.flatten(1)  # (hallucinated, real)
+            q = torch.einsum("ji,bind->bjnid", mix, q).flatten(3)
+            k = merge_heads(k)[:, None]
+        if self.steps[1:] == ("ihh",):
+            q, k = self.fold_filter(q, k.expand(-1, q.shape[1], -1, -1), grid)
+        return q, k
+
+
+class HallucinatedAttention(nn.Module):
+    """A base's attention with half of its query and key channels: what the three bases' have in common.
+
+    It takes over those modules of `base` that stay; the subclasses make narrower projections. Raises ValueError for a
+    number of heads that can't be halved.
+    """
+
+    def __init__(self, base: nn.Module, options: Options, prefix: int):
+        super().__init__()
+        if base.num_heads % 2:
+            raise ValueError(
+                f"hMHSA halves the heads, and {base.num_heads} can't be halved. Use an even number of heads, or "
+                "hallucinate=False."
+            )
+        self.num_heads = base.num_heads
+        self.head_dim = base.head_dim
+        self.scale = base.scale
+        self.fused_attn = base.fused_attn
+        self.impl = options.impl
+        self.halluc = Hallucination(self.num_heads // 2, options.steps, options.axis, prefix)
+        self.attn_drop = base.attn_drop
+        self.proj = base.proj
+        self.proj_drop = base.proj_drop
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
+        """q (B, N, C/2), k (B, M, C/2), v (B, M, C) -> all heads side by side (B, N, C); grid is the axis's own."""
+        tokens = q.shape[1] if self.halluc.axis == "query" else k.shape[1]
+        if grid[0] * grid[1] != tokens - self.halluc.prefix:
+            raise ValueError(
+                f"hMHSA filters a {grid[0]}x{grid[1]} grid of {'queries' if self.halluc.axis == 'query' else 'keys'}, "
+                f"and got {tokens} tokens, {self.halluc.prefix} of them beside the grid. Build the model for this "
+                "image size (img_size)."
+            )
+        q, k, v = (split_heads(x, self.head_dim) for x in (q * self.scale, k, v))
+        if self.impl == "sdpa":
+            return merge_heads(self.attend_folded(q, k, v, grid))
+        logits = q @ k.transpose(-2, -1)
+        if self.impl == "folded" and "ihh" in self.halluc.steps:
+            if self.halluc.steps == ("chh", "ihh"):  # a kernel for each hallucinated head: each has keys of its own
+                q, k = self.halluc.fold(q, k, grid)
+                hallucinated = q @ k.transpose(-2, -1)
+            else:
+                q, k = self.halluc.fold_filter(q, k, grid)
+                hallucinated = q @ k.transpose(-2, -1)
+                if "chh" in self.halluc.steps:
+                    hallucinated = self.halluc.chh(hallucinated)
+        else:
+            hallucinated = self.halluc(logits, grid)
+        return merge_heads(self.explicit(torch.cat([logits, hallucinated], dim=1), v))
+
+    def attend_folded(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
+        """q, k (B, h/2, ., D), v (B, h, M, D) -> (B, h, N, D), by ordinary attention alone."""
+        folded_q, folded_k = self.halluc.fold(q, k, grid)
+        if not self.fused_attn:
+            logits = [q @ k.transpose(-2, -1), folded_q @ folded_k.transpose(-2, -1)]
+            return self.explicit(torch.cat(logits, dim=1), v)
+        real, hallucinated = v.chunk(2, dim=1)
+        out = [self.fused(q, k, real), self.fused(folded_q, folded_k.expand(-1, real.shape[1], -1, -1), hallucinated)]
+        return torch.cat(out, dim=1)
+
+    def explicit(self, logits: Tensor, v: Tensor) -> Tensor:
+        """(B, h, N, M), (B, h, M, D) -> (B, h, N, D); the map of all heads passes `attn_drop`."""
+        return self.attn_drop(logits.softmax(dim=-1)) @ v
+
+    def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """PyTorch's fused attention: q, k (B, n, ., w), v (B, n, M, D) -> (B, n, N, D)."""
+        dropout = self.attn_drop.p if self.training else 0.0
+        wider = q.shape[-1] - v.shape[-1]
+        if wider and q.device.type == "cpu":  # its kernel wants equal widths; else PyTorch stores the maps
+            v = F.pad(v, (0, wider))
+        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=1.0)
+        return out[..., : self.head_dim]

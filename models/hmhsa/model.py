@@ -1,0 +1,59 @@
+"""What the three models of the family have in common, whatever their base."""
+
+from collections.abc import Callable, Iterable
+
+import torch
+from timm.layers import use_fused_attn
+from torch import nn
+
+from models.hmhsa import ffn
+from models.hmhsa.attention import HallucinatedAttention
+from models.hmhsa.options import Options
+
+
+class Compacted:
+    """Mixed into a timm model: its arguments (`Options`), its `impl`, its deployed form."""
+
+    def change(
+        self,
+        options: Options,
+        attentions: Iterable[tuple[nn.Module, str]],
+        mlps: Iterable[nn.Module],
+        hallucinated: Callable[[nn.Module], HallucinatedAttention],
+        init: Callable[[nn.Module], None],
+    ) -> None:
+        """Change a model that its base's constructor has made: `attentions` (owner and name of each) and `mlps`, whose
+        new layers are drawn by the base's rule `init`."""
+        self.options = options
+        for owner, name in attentions if options.hallucinate else ():
+            setattr(owner, name, hallucinated(getattr(owner, name)).apply(init))
+        for mlp in mlps if options.compact else ():
+            ffn.compact(mlp, options)
+            mlp.apply(init)
+        self.choose_impl("cuda" if torch.cuda.is_available() else "cpu")
+
+    def choose_impl(self, device: str) -> None:
+        """Settle `impl="auto"` for the device that the model will run on; without a call, for a GPU where there is one.
+
+        Explicit attention is asked for to see the maps or to count what the paper counts: the reference. Else a GPU
+        takes `sdpa`, which stores no map, and a CPU `folded` (docs/measuring.md has the times).
+        """
+        impl = self.options.impl
+        if impl == "auto":
+            fused = "sdpa" if device.startswith("cuda") else "folded"
+            impl = fused if self.options.hallucinate and use_fused_attn() else "reference"
+        self.impl = impl
+        for module in self.modules():
+            if isinstance(module, HallucinatedAttention):
+                module.impl = impl
+
+    def deploy(self) -> nn.Module:
+        """Fuse branches and batch norms of every cFFN, in place and exactly; returns the model, which is for inference
+        then."""
+        ffn.deploy(self)
+        return self
+
+    def no_weight_decay(self) -> set[str]:
+        """The base's names, as far as they are parameters of this model."""
+        names = getattr(super(), "no_weight_decay", set)()
+        return {name for name, _ in self.named_parameters() if name in names}
