@@ -20,7 +20,10 @@ _MODELS = {
     "Swin-B": "swin_base_patch4_window7_224",
     "PVTv2-b1": "pvt_v2_b1",
     "NextViT-S": "nextvit_small",
+    "PVTv2-b1 + hMHSA + cFFN": "hmhsa_pvt_v2_b1",
+    "NextViT-S + hMHSA + cFFN": "hmhsa_nextvit_small",
 }
+_REDUCTIONS = {"params_reduction": "params", "flops_reduction": "macs_fvcore"}  # most papers' FLOPs are fvcore's count
 
 
 @cache
@@ -52,3 +55,18 @@ def published_top1() -> pd.DataFrame:
     return rows.assign(name=rows["model"].map(_MODELS), top1=rows["value"].astype(float))[
         ["name", "top1", "id", "model", "source", "provenance", "confidence"]
     ].reset_index(drop=True)
+
+
+def published_reductions() -> pd.DataFrame:
+    """By how much papers say that a registered model changes its base, at 224 px; a row a number.
+
+    Columns: name (registered), metric (the one of ours that counts the same), change_percent (negative: less), and id,
+    paper, source, provenance, confidence of the claim.
+    """
+    claims = load()
+    rows = claims[claims["metric"].isin(list(_REDUCTIONS)) & claims["model"].isin(list(_MODELS))]
+    return rows.assign(
+        name=rows["model"].map(_MODELS),
+        metric=rows["metric"].map(_REDUCTIONS),
+        change_percent=-rows["value"].astype(float),
+    )[["name", "metric", "change_percent", "id", "paper", "source", "provenance", "confidence"]].reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import nan
 
 import pandas as pd
 
@@ -71,6 +72,16 @@ def cell(metric: str, unit: str, value: float, low: float, high: float) -> str:
     if pd.isna(low) or pd.isna(high) or value == 0:
         return text
     return f"{text} ±{(high - low) / 2 / value:.1%}"
+
+
+def change(percent: float, low: float = nan, high: float = nan, *, decimals: int) -> str:
+    """`-18.15 %`; with its interval, and where that holds 0, what this means; nothing where there is no number."""
+    if pd.isna(percent):
+        return ""
+    text = f"{percent:+.{decimals}f} %" if percent else "0 %"
+    if pd.isna(low) or pd.isna(high):
+        return text
+    return f"{text} ({low:+.{decimals}f} to {high:+.{decimals}f}){', not told apart' if low <= 0 <= high else ''}"
 
 
 def bytes_(value: float) -> str:

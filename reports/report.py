@@ -13,7 +13,7 @@ from bench.environment import Environment
 from bench.errors import UsageError
 from bench.protocol import Protocol
 from bench.record import Record
-from reports import attention, leftovers, shares, tables
+from reports import attention, leftovers, reductions, shares, tables
 from reports.claims import published_top1
 from reports.figures import Picture, pictures
 from reports.format import bytes_, number
@@ -24,7 +24,8 @@ from reports.style import save
 def write(records: Sequence[Record], folder: Path) -> Path:
     """Write report.md, CSV files and the pictures into `folder`; returns the path of report.md.
 
-    results.csv and values.csv are always there; parts.csv and attention.csv where a value was split. What an earlier
+    results.csv and values.csv are always there; parts.csv and attention.csv where a value was split, reductions.csv
+    where a base was measured too. What an earlier
     report wrote there and this one doesn't is removed (`reports.leftovers`).
 
     Raises UsageError if the folder cannot be written to.
@@ -40,7 +41,7 @@ def write(records: Sequence[Record], folder: Path) -> Path:
                 written += save(picture.figure, folder, picture.name)
         tables.exact(frame).to_csv(folder / "results.csv", index=False)
         to_csv(frame, folder / "values.csv")
-        for name, rows in {"parts.csv": shares.parts(frame), "attention.csv": attention.numbers(frame)}.items():
+        for name, rows in _csv(frame).items():
             if not rows.empty:
                 to_csv(rows, folder / name)
                 written.append(name)
@@ -50,6 +51,15 @@ def write(records: Sequence[Record], folder: Path) -> Path:
     except OSError as error:
         raise UsageError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return page
+
+
+def _csv(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """The tables of numbers that not every report has, by the names of their files."""
+    return {
+        "parts.csv": shares.parts(frame),
+        "attention.csv": attention.numbers(frame),
+        "reductions.csv": reductions.exact(reductions.changes(frame)),
+    }
 
 
 def summary(records: Sequence[Record]) -> str:
@@ -66,6 +76,7 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
     timed = frame.loc[frame["metric"] == "throughput", "model"]
     published = published_top1()
     published = published[published["name"].isin(timed)].drop(columns="model")
+    changes = reductions.changes(frame)
     times = sorted(record.time for record in records)
     return templates.get_template("report.md.j2").render(
         models=frame["model"].unique(),
@@ -85,6 +96,10 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         attention=_markdown(attention.table(frame)),
         warning=attention.warning(attention.looked(frame, *attention.METRICS)),
         images=_markdown(attention.per_image(frame)),
+        against=_markdown(reductions.table(changes)),
+        against_timed=bool(set(changes["metric"]) - set(reductions.COUNTS)),
+        against_published=_markdown(reductions.published(frame, changes)),
+        unpaired={model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
         pictures=[(picture, "" if picture.table is None else _markdown(picture.table)) for picture in drawn],
         published=_markdown(published),
         problems=_markdown(tables.problems(frame)),

@@ -1,0 +1,255 @@
+"""What models cost against their bases: records written by hand, known answers."""
+
+import dataclasses
+
+import pandas as pd
+import pytest
+
+from bench.protocol import preset
+from bench.record import Record, Value
+from bench.spec import Spec
+from reports import reductions
+from reports.baselines import BASES, Base
+from reports.claims import published_reductions
+from reports.format import change
+from reports.frame import to_frame
+from reports.report import write
+
+OWN, BASE = "hmhsa_pvt_v2_b1", "pvt_v2_b1"
+
+
+@pytest.fixture
+def records(environment):
+    """Records of Specs with their Values."""
+
+    def build(*cells):
+        time = "2026-11-21T05:10:00+00:00"
+        return [Record(spec, preset("quick", 1), environment, tuple(values), time) for spec, *values in cells]
+
+    return build
+
+
+@pytest.fixture
+def frame_of(records):
+    """Their tidy frame; form as given."""
+    return lambda *cells, form=None: to_frame(records(*cells)).assign(form=form)
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Pictures are drawn and not saved, which takes seconds."""
+    monkeypatch.setattr("reports.report.save", lambda *_: [])
+
+
+def params(value):
+    return Value("params", "1", value)
+
+
+def latency(value, low=None, high=None):
+    return Value("latency", "s", value, interval=None if low is None else (low, high))
+
+
+def test_counts_change_exactly(frame_of):
+    rows = reductions.changes(frame_of((Spec(OWN), params(8185)), (Spec(BASE), params(10000))))
+    assert rows[["model", "against", "value", "base_value"]].to_numpy().tolist() == [[OWN, BASE, 8185, 10000]]
+    assert rows["change_percent"].tolist() == pytest.approx([-18.15], abs=1e-12)
+    assert rows[["low_percent", "high_percent"]].isna().all(axis=None)
+    assert reductions.table(rows)["params"].tolist() == ["-18.15 %"]
+
+
+def test_intervals_are_the_quotients_of_the_bounds(frame_of):
+    cells = [(Spec(OWN), latency(0.8, 0.76, 0.84)), (Spec(BASE), latency(1.0, 0.95, 1.05))]
+    [row] = reductions.changes(frame_of(*cells)).to_dict("records")
+    assert [row[one] for one in reductions.CHANGE] == pytest.approx(
+        [-20, 100 * (0.76 / 1.05 - 1), 100 * (0.84 / 0.95 - 1)]
+    )
+    assert reductions.table(pd.DataFrame([row]))["latency"].tolist() == ["-20.0 % (-27.6 to -11.6)"]
+    near = [(Spec(OWN), latency(0.97, 0.93, 1.01)), cells[1]]
+    assert reductions.table(reductions.changes(frame_of(*near)))["latency"].tolist() == [
+        "-3.0 % (-11.4 to +6.3), not told apart"
+    ]
+
+
+def test_without_one_of_the_intervals_there_is_none_and_no_verdict(frame_of):
+    rows = reductions.changes(frame_of((Spec(OWN), latency(0.9)), (Spec(BASE), latency(1.0, 0.5, 1.5))))
+    assert reductions.table(rows)["latency"].tolist() == ["-10.0 %"]
+
+
+@pytest.mark.parametrize(
+    ("percent", "low", "high", "text"),
+    [
+        (-18.1549, None, None, "-18.15 %"),
+        (0.0, None, None, "0 %"),
+        (3.0, 0.0, 5.0, "+3.00 % (+0.00 to +5.00), not told apart"),
+        (3.0, 0.1, 5.0, "+3.00 % (+0.10 to +5.00)"),
+        (-3.0, -5.0, -0.1, "-3.00 % (-5.00 to -0.10)"),
+        (float("nan"), None, None, ""),
+    ],
+)
+def test_changes_as_people_read_them(percent, low, high, text):
+    assert change(percent, *(float("nan") if one is None else one for one in (low, high)), decimals=2) == text
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"mode": "train"},
+        {"batch": 2},
+        {"size": (384, 384)},
+        {"precision": "bfloat16"},
+        {"device": "cuda"},
+        {"compile": "default"},
+        {"attention": "eager"},
+        {"layout": "channels_last"},
+        {"weights": "pretrained"},
+        {"weights": "a.pth@0123456789ab"},
+    ],
+    ids=str,
+)
+def test_only_cells_with_the_same_axes_are_compared(frame_of, other):
+    cells = [(Spec(OWN, **other), params(1)), (Spec(BASE), params(2))]
+    assert reductions.changes(frame_of(*cells)).empty
+    assert list(reductions.unpaired(frame_of(*cells))) == [OWN]
+    cells.append((Spec(BASE, **other), params(4)))
+    assert reductions.changes(frame_of(*cells))["base_value"].tolist() == [4]
+    assert not reductions.unpaired(frame_of(*cells))
+
+
+def test_environments_and_presets_are_not_mixed(records):
+    [own, base] = records((Spec(OWN), params(1)), (Spec(BASE), params(2)))
+    assert len(reductions.changes(to_frame([own, base]))) == 1
+    elsewhere = dataclasses.replace(base, environment=dataclasses.replace(base.environment, cpu="Another CPU"))
+    careful = dataclasses.replace(base, protocol=preset("paper", 1))
+    assert reductions.changes(to_frame([own, elsewhere, careful])).empty
+
+
+def test_weights_of_files_are_alike_whatever_the_file(frame_of):
+    cells = [
+        (Spec(OWN, weights="a.pth@0123456789ab"), params(1)),
+        (Spec(BASE, weights="b.pth@ba9876543210"), params(2)),
+    ]
+    assert len(reductions.changes(frame_of(*cells))) == 1
+
+
+def test_a_tag_of_weights_does_not_hide_a_model_nor_its_base(frame_of):
+    cells = [(Spec(f"{OWN}.mine"), params(1)), (Spec(f"{BASE}.in1k"), params(2))]
+    assert reductions.changes(frame_of(*cells))[["model", "against"]].to_numpy().tolist() == [
+        [f"{OWN}.mine", f"{BASE}.in1k"]
+    ]
+
+
+def test_a_base_may_lack_arguments_and_has_none_of_its_own(frame_of):
+    own = (Spec(OWN, model_args={"branches": 3, "num_classes": 10}), params(1))
+    plain, alike = (Spec(BASE), params(2)), (Spec(BASE, model_args={"num_classes": 10}), params(4))
+    other = (Spec(BASE, model_args={"num_classes": 10, "depth": 1}), params(8))
+    assert reductions.changes(frame_of(own, other)).empty
+    for base in ((plain,), (other, plain)):
+        assert reductions.changes(frame_of(own, *base))["against"].tolist() == [BASE]
+    rows = reductions.changes(frame_of(own, alike, plain, other))
+    assert rows[["against", "base_value"]].to_numpy().tolist() == [[f"{BASE} num_classes=10", 4]]
+
+
+def test_a_base_of_the_same_form_goes_before_another(records):
+    cells = [(Spec(OWN), params(1)), (Spec(BASE), params(2)), (Spec(BASE, images="noise"), params(4))]
+    frame = to_frame(records(*cells)).assign(form=["training", "deployed", "training"])
+    assert reductions.changes(frame)["base_value"].tolist() == [4]
+
+
+def test_what_was_not_measured_of_both_is_a_dash_and_nothing_is_invented(frame_of):
+    failed = Value("latency", "s", None, status="failed", note="why")
+    cells = [(Spec(OWN), params(1), latency(1.0), Value("macs", "MAC", 5)), (Spec(BASE), params(2), failed),
+             (Spec(OWN, batch=2), latency(1.0)), (Spec(BASE, batch=2), latency(2.0))]  # fmt: skip
+    table = reductions.table(reductions.changes(frame_of(*cells)))
+    assert table.to_dict("list") == {
+        "model": [OWN, OWN], "against": [BASE, BASE], "batch": [1, 2],
+        "params": ["-50.00 %", "-"], "latency": ["-", "-50.0 %"],
+    }  # fmt: skip
+    assert not reductions.unpaired(frame_of(*cells))
+    nothing = reductions.changes(frame_of((Spec(OWN), Value("macs", "MAC", 5)), (Spec(BASE), Value("macs", "MAC", 0))))
+    assert reductions.table(nothing)["MACs"].tolist() == ["-"]  # no share of nothing
+
+
+def test_rows_tell_cells_apart_by_form_arguments_and_impl(records):
+    cells = [(Spec(OWN, model_args=arguments), params(1)) for arguments in ({}, {"branches": 2})]
+    frame = to_frame(records(*cells, (Spec(BASE), params(2)))).assign(form=["deployed", "training", None])
+    table = reductions.table(reductions.changes(frame))
+    assert table[["arguments", "form"]].to_numpy().tolist() == [["", "deployed"], ["branches=2", "training"]]
+    frame = frame.assign(form=["deployed", "deployed", None], impl=["a", "b", None])
+    table = reductions.table(reductions.changes(frame))
+    assert table[["impl", "form"]].to_numpy().tolist() == [["a", "deployed"], ["b", "deployed"]]
+    assert "form" not in reductions.table(reductions.changes(frame.assign(form=None)))
+
+
+def test_what_to_measure_is_a_command_line(frame_of):
+    cells = [(Spec(OWN, mode="train", batch=batch, size=(96, 128)), params(1)) for batch in (1, 8)]
+    cells += [(Spec(OWN, device="cuda", weights="a.pth@0123456789ab"), params(1))]
+    cells += [(Spec("hmhsa_deit_tiny"), params(1)), (Spec("deit_tiny_patch16_224"), params(1))]
+    assert reductions.unpaired(frame_of(*cells)) == {
+        OWN: [
+            "pvt_v2_b1 mode=train batch=1,8 size=96x128",
+            "pvt_v2_b1 batch=1 size=224 device=cuda weights=FILE",
+        ]
+    }
+
+
+def test_a_family_to_come_needs_a_row_and_no_more(frame_of, monkeypatch):
+    monkeypatch.setitem(BASES, "theirs", Base("test_vit", "0000.00000"))
+    rows = reductions.changes(frame_of((Spec("theirs"), params(3)), (Spec("test_vit"), params(4))))
+    assert rows[["model", "against", "change_percent"]].to_numpy().tolist() == [["theirs", "test_vit", -25.0]]
+
+
+def test_published_changes_are_those_of_the_claims():
+    claims = published_reductions()
+    assert claims[["name", "metric", "change_percent"]].to_numpy().tolist() == [
+        ["hmhsa_pvt_v2_b1", "params", -13.2],
+        ["hmhsa_pvt_v2_b1", "macs_fvcore", -15.2],
+        ["hmhsa_nextvit_small", "params", -13.9],
+        ["hmhsa_nextvit_small", "macs_fvcore", -11.5],
+    ]
+    assert set(claims["name"]) <= set(BASES)
+
+
+def test_published_changes_stand_beside_ours_at_their_conditions(frame_of):
+    def measured(*cells, form=None):
+        frame = frame_of(*cells, form=form)
+        return reductions.published(frame, reductions.changes(frame))
+
+    both = [(Spec(OWN), params(8674)), (Spec(BASE), params(10000))]
+    table = measured(*both, form="deployed")
+    assert table[["model", "of", "published", "measured"]].to_numpy().tolist() == [
+        [OWN, "params", "-13.2 %", "-13.26 %"],
+        [OWN, "MACs (fvcore)", "-15.2 %", "-"],
+    ]
+    assert set(table["confidence"]) == {"secondary"}
+    assert set(table["source"]) == {"Sec. 4.1 text to Table 1 of arXiv:2306.10875"}
+    assert set(measured(*both, form="training")["measured"]) == {"-"}
+    for other in ({"size": (384, 384)}, {"mode": "train"}):
+        cells = [(dataclasses.replace(spec, **other), *values) for spec, *values in both]
+        assert set(measured(*cells, form="deployed")["measured"]) == {"-"}
+    assert measured((Spec(BASE), params(1))).empty
+
+
+def test_the_report_has_the_section_only_where_a_model_has_a_base(records, tmp_path, unsaved):
+    base = (Spec(BASE), params(10_000), latency(1.0, 0.9, 1.1))
+    own = (Spec(OWN), params(8_674), latency(0.5, 0.4, 0.6))
+    alone = write(records(base), tmp_path).read_text()
+    assert "Against the base" not in alone
+    assert not (tmp_path / "reductions.csv").exists()
+    both = write(records(base, own), tmp_path).read_text()
+    section = both[both.index("## Against the base") : both.index("## Skipped")]
+    assert both.index("## Results") < both.index("## Against the base")
+    assert "-13.26 %" in section
+    assert "-50.0 % (-63.6 to -33.3)" in section
+    for said in ("not told apart", "not in turn", "deployed form", "eager path", "(reductions.csv)", "Chinese article"):
+        assert said in section
+    assert "Not compared" not in section
+    read = pd.read_csv(tmp_path / "reductions.csv").set_index("metric")
+    assert read.loc["params", ["value", "base_value"]].tolist() == [8674, 10000]
+    assert read["change_percent"].tolist() == pytest.approx([-13.26, -50])
+    assert "details" not in read
+    missing = write(records(own), tmp_path).read_text()
+    assert "- hmhsa_pvt_v2_b1: measure `pvt_v2_b1 batch=1 size=224`" in missing
+    assert "reductions.csv" not in missing
+    assert not (tmp_path / "reductions.csv").exists()
+    static = write(records((Spec(BASE), params(2)), (Spec(OWN), params(1))), tmp_path).read_text()
+    assert "not in turn" not in static
