@@ -7,7 +7,8 @@ IHH (intra-head) filters every row of a map, its keys laid out on their grid, wi
 (cross-head) mixes the maps of a row and key. Both are linear and act on the logits, so they can be folded into queries
 and keys. Exact, by `impl`:
 
-reference, maps   every map is stored, filtered and mixed, as the paper describes
+reference         every map is stored, filtered and mixed, as the paper describes
+maps              the same, without the copies that put heads behind rows and back
 folded            IHH (Q_i K_i^T) = Q_i (IHH K_i)^T: keys are filtered, once for all rows, and never a map
 sdpa              CHH too: sum_i c_ji Q_i K_i^T = [c_j1 Q_1, c_j2 Q_2, ...] [K_1, K_2, ...]^T, so a hallucinated head is
                   an ordinary one of width C/2, and PyTorch's fused attention runs it; no map is stored
@@ -15,6 +16,8 @@ sdpa              CHH too: sum_i c_ji Q_i K_i^T = [c_j1 Q_1, c_j2 Q_2, ...] [K_1
 With explicit attention (timm's `set_fused_attn(False)`) each of them passes the softmaxed map of all heads through
 `attn_drop`.
 """
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -24,6 +27,7 @@ from models.hmhsa.options import Options
 
 HEAD_DIM = 32  # D of all hallucinated models: the paper draws 12 heads of DeiT-S, whose base has 6 of 64
 Grid = tuple[int, int]
+IHH = Callable[[Tensor, Grid], Tensor]  # filters (B, n, others, cells), the cells on their grid
 
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
@@ -52,29 +56,45 @@ class Hallucination(nn.Module):
         if "chh" in steps:
             self.chh = nn.Conv2d(real, real, 1, bias=False)
 
-    def forward(self, maps: Tensor, grid: Grid) -> Tensor:
-        """Real logits (B, h/2, N, M) -> hallucinated logits (B, h/2, N, M), map by map."""
-        for step in self.steps:
-            maps = self.filter_maps(maps, grid) if step == "ihh" else self.chh(maps)
-        return maps
+    def forward(self, logits: Tensor, q: Tensor, k: Tensor, grid: Grid, impl: str) -> Tensor:
+        """Real logits (B, h/2, N, M), and the q and k (B, h/2, ., D) whose products they are -> hallucinated logits."""
+        steps = self.steps
+        if impl == "sdpa" or (impl == "folded" and steps == ("chh", "ihh")):  # each head filters a mixture of its own
+            q, k = self.fold(q, k, grid)
+            return q @ k.transpose(-2, -1)
+        if impl == "folded" and "ihh" in steps:
+            q, k = self.fold_filter(q, k, grid)
+            logits, steps = q @ k.transpose(-2, -1), steps[1:]
+        for step in steps:
+            by = self.by_rows if impl == "reference" else self.by_planes
+            logits = self.filter_maps(logits, grid, by) if step == "ihh" else self.chh(logits)
+        return logits
 
-    def filter_maps(self, maps: Tensor, grid: Grid) -> Tensor:
-        """IHH of (B, n, N, M): each row's keys (or each column's queries) on their grid, times its head's kernel."""
+    def filter_maps(self, maps: Tensor, grid: Grid, ihh: IHH) -> Tensor:
+        """IHH of maps (B, n, N, M)."""
         if self.axis == "query":
-            maps = maps.transpose(-2, -1)
-        B, n, rows, _ = maps.shape
-        beside, cells = maps.split([self.prefix, maps.shape[-1] - self.prefix], dim=-1)
-        cells = self.ihh(cells.transpose(1, 2).reshape(B * rows, n, *grid))
-        maps = torch.cat([beside, cells.reshape(B, rows, n, -1).transpose(1, 2)], dim=-1)
-        return maps.transpose(-2, -1) if self.axis == "query" else maps
+            return self.filter(maps.transpose(-2, -1), grid, ihh).transpose(-2, -1)
+        return self.filter(maps, grid, ihh)
 
     def filter_tokens(self, x: Tensor, grid: Grid) -> Tensor:
-        """IHH folded into the keys (or the queries) of n heads, (B, n, T, D): all D channels share the head's kernel."""
-        n, D = x.shape[1], x.shape[3]
-        beside, cells = x.split([self.prefix, x.shape[2] - self.prefix], dim=2)
-        cells = cells.transpose(2, 3).reshape(-1, n * D, *grid)
-        cells = F.conv2d(cells, self.ihh.weight.repeat_interleave(D, dim=0), padding=1, groups=n * D)
-        return torch.cat([beside, cells.reshape(-1, n, D, grid[0] * grid[1]).transpose(2, 3)], dim=2)
+        """IHH folded into queries or keys (B, n, T, D): all channels of a head share its kernel."""
+        return self.filter(x.transpose(-2, -1), grid, self.by_planes).transpose(-2, -1)
+
+    def filter(self, x: Tensor, grid: Grid, ihh: IHH) -> Tensor:
+        """IHH along the last axis of (B, n, others, T); the tokens that are not on the grid stay as they are."""
+        beside, cells = x.split([self.prefix, x.shape[-1] - self.prefix], dim=-1)
+        return torch.cat([beside, ihh(cells, grid)], dim=-1)
+
+    def by_rows(self, cells: Tensor, grid: Grid) -> Tensor:
+        """(B, n, rows, cells), row by row: each is an image whose channels are the n heads'. As the paper has it."""
+        B, n, rows, _ = cells.shape
+        cells = self.ihh(cells.transpose(1, 2).reshape(B * rows, n, *grid))
+        return cells.reshape(B, rows, n, -1).transpose(1, 2)
+
+    def by_planes(self, cells: Tensor, grid: Grid) -> Tensor:
+        """The same without moving heads behind rows: a head is a volume, and its rows are planes of it."""
+        kernel = self.ihh.weight.unsqueeze(2)  # (n, 1, 1, 3, 3)
+        return F.conv3d(cells.unflatten(-1, grid), kernel, padding=(0, 1, 1), groups=len(kernel)).flatten(-2)
 
     def fold_filter(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Queries and keys whose products are IHH of the products of `q` and `k`, of the same shapes."""
@@ -133,41 +153,26 @@ class HallucinatedAttention(nn.Module):
                 "image size (img_size)."
             )
         q, k, v = (split_heads(x, self.head_dim) for x in (q * self.scale, k, v))
-        if self.impl == "sdpa":
-            return merge_heads(self.attend_folded(q, k, v, grid))
-        logits = q @ k.transpose(-2, -1)
-        if self.impl == "folded" and "ihh" in self.halluc.steps:
-            if self.halluc.steps == ("chh", "ihh"):  # a kernel for each hallucinated head: each has keys of its own
-                q, k = self.halluc.fold(q, k, grid)
-                hallucinated = q @ k.transpose(-2, -1)
-            else:
-                q, k = self.halluc.fold_filter(q, k, grid)
-                hallucinated = q @ k.transpose(-2, -1)
-                if "chh" in self.halluc.steps:
-                    hallucinated = self.halluc.chh(hallucinated)
-        else:
-            hallucinated = self.halluc(logits, grid)
-        return merge_heads(self.explicit(torch.cat([logits, hallucinated], dim=1), v))
+        out = self.fused(q, k, v, grid) if self.impl == "sdpa" and self.fused_attn else self.explicit(q, k, v, grid)
+        return merge_heads(out)
 
-    def attend_folded(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
-        """q, k (B, h/2, ., D), v (B, h, M, D) -> (B, h, N, D), by ordinary attention alone."""
-        folded_q, folded_k = self.halluc.fold(q, k, grid)
-        if not self.fused_attn:
-            logits = [q @ k.transpose(-2, -1), folded_q @ folded_k.transpose(-2, -1)]
-            return self.explicit(torch.cat(logits, dim=1), v)
-        real, hallucinated = v.chunk(2, dim=1)
-        out = [self.fused(q, k, real), self.fused(folded_q, folded_k.expand(-1, real.shape[1], -1, -1), hallucinated)]
-        return torch.cat(out, dim=1)
-
-    def explicit(self, logits: Tensor, v: Tensor) -> Tensor:
-        """(B, h, N, M), (B, h, M, D) -> (B, h, N, D); the map of all heads passes `attn_drop`."""
+    def explicit(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
+        """q, k (B, h/2, ., D), v (B, h, M, D) -> (B, h, N, D); the map of all heads passes `attn_drop`."""
+        real = q @ k.transpose(-2, -1)
+        logits = torch.cat([real, self.halluc(real, q, k, grid, self.impl)], dim=1)
         return self.attn_drop(logits.softmax(dim=-1)) @ v
 
-    def fused(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        """PyTorch's fused attention: q, k (B, n, ., w), v (B, n, M, D) -> (B, n, N, D)."""
-        dropout = self.attn_drop.p if self.training else 0.0
+    def fused(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
+        """The same by PyTorch's fused attention: real heads of width D, hallucinated heads of width C/2."""
+        v, hallucinated_v = v.chunk(2, dim=1)
+        real = self.fused_heads(q, k, v)
+        q, k = self.halluc.fold(q, k, grid)
+        return torch.cat([real, self.fused_heads(q, k.expand(-1, q.shape[1], -1, -1), hallucinated_v)], dim=1)
+
+    def fused_heads(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        """q, k (B, n, ., w), v (B, n, M, D) -> (B, n, N, D)."""
         wider = q.shape[-1] - v.shape[-1]
-        if wider and q.device.type == "cpu":  # its kernel wants equal widths; else PyTorch stores the maps
+        if wider and q.device.type == "cpu":  # its kernel takes equal widths, or PyTorch stores the maps after all
             v = F.pad(v, (0, wider))
-        out = F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=1.0)
-        return out[..., : self.head_dim]
+        dropout = self.attn_drop.p if self.training else 0.0
+        return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=1.0)[..., : self.head_dim]

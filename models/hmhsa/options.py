@@ -44,7 +44,7 @@ class Options:
         _among("impl", self.impl, IMPLS)
         if isinstance(self.branches, bool) or not isinstance(self.branches, int) or self.branches < 0:
             raise ValueError(f"branches={self.branches!r}: want a whole number, 0 for the deployed form.")
-        if isinstance(self.ratio, bool) or not isinstance(self.ratio, int | float | Fraction) or not 0 < self.ratio <= 1:
+        if isinstance(self.ratio, bool | str) or not 0 < self.ratio <= 1:
             raise ValueError(f"ratio={self.ratio!r}: want a number above 0, up to 1 (an FFN of the base's MACs).")
         if not self.hallucinate and self.impl not in ("auto", "reference"):
             raise ValueError(
