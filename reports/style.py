@@ -14,6 +14,7 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 # Colour and hatch of areas; a white hatch shows on each of these colours.
 FILLS = tuple(zip((*_COLOURS[:6], "#777777"), ("", "//", "..", "\\\\", "xx", "--", "++"), strict=True))
+BASE_LINE: dict[str, Any] = {"color": "#777777", "linestyle": "--", "linewidth": 1, "zorder": 1}
 MAP_COLOURS = "inferno"  # perceptually uniform, from black to pale: the same order in grey
 
 _RC: dict[Any, Any] = {

@@ -9,8 +9,9 @@ from bench.protocol import preset
 from bench.record import Record, Value
 from bench.spec import Spec
 from reports import reductions
-from reports.baselines import BASES, Base
+from reports.baselines import BASES, Base, untagged
 from reports.claims import published_reductions
+from reports.figures import pictures
 from reports.format import change
 from reports.frame import to_frame
 from reports.report import write
@@ -120,7 +121,8 @@ def test_environments_and_presets_are_not_mixed(records):
     assert len(reductions.changes(to_frame([own, base]))) == 1
     elsewhere = dataclasses.replace(base, environment=dataclasses.replace(base.environment, cpu="Another CPU"))
     careful = dataclasses.replace(base, protocol=preset("paper", 1))
-    assert reductions.changes(to_frame([own, elsewhere, careful])).empty
+    for other in (elsewhere, careful):
+        assert reductions.changes(to_frame([own, other])).empty
 
 
 def test_weights_of_files_are_alike_whatever_the_file(frame_of):
@@ -136,6 +138,7 @@ def test_a_tag_of_weights_does_not_hide_a_model_nor_its_base(frame_of):
     assert reductions.changes(frame_of(*cells))[["model", "against"]].to_numpy().tolist() == [
         [f"{OWN}.mine", f"{BASE}.in1k"]
     ]
+    assert untagged("hmhsa_pvt_v2_b1.file:function") not in BASES
 
 
 def test_a_base_may_lack_arguments_and_has_none_of_its_own(frame_of):
@@ -145,7 +148,7 @@ def test_a_base_may_lack_arguments_and_has_none_of_its_own(frame_of):
     assert reductions.changes(frame_of(own, other)).empty
     for base in ((plain,), (other, plain)):
         assert reductions.changes(frame_of(own, *base))["against"].tolist() == [BASE]
-    rows = reductions.changes(frame_of(own, alike, plain, other))
+    rows = reductions.changes(frame_of(own, plain, alike, other))
     assert rows[["against", "base_value"]].to_numpy().tolist() == [[f"{BASE} num_classes=10", 4]]
 
 
@@ -223,7 +226,7 @@ def test_published_changes_stand_beside_ours_at_their_conditions(frame_of):
     assert set(table["confidence"]) == {"secondary"}
     assert set(table["source"]) == {"Sec. 4.1 text to Table 1 of arXiv:2306.10875"}
     assert set(measured(*both, form="training")["measured"]) == {"-"}
-    for other in ({"size": (384, 384)}, {"mode": "train"}):
+    for other in ({"size": (384, 384)}, {"mode": "train"}, {"model_args": {"branches": 2}}):
         cells = [(dataclasses.replace(spec, **other), *values) for spec, *values in both]
         assert set(measured(*cells, form="deployed")["measured"]) == {"-"}
     assert measured((Spec(BASE), params(1))).empty
@@ -253,3 +256,116 @@ def test_the_report_has_the_section_only_where_a_model_has_a_base(records, tmp_p
     assert not (tmp_path / "reductions.csv").exists()
     static = write(records((Spec(BASE), params(2)), (Spec(OWN), params(1))), tmp_path).read_text()
     assert "not in turn" not in static
+
+
+def drawn(frame):
+    return {picture.name: picture for picture in pictures(frame)}
+
+
+def panel(picture, title):
+    """The curves of a panel: label -> (x, y, intervals)."""
+    axes = next(axes for axes in picture.figure.axes if axes.get_title(loc="left") == title)
+    return {
+        curve.get_label(): (
+            *(list(map(float, numbers)) for numbers in curve[0].get_data()),
+            [segment[:, 1].tolist() for segment in curve[2][0].get_segments()],
+        )
+        for curve in axes.containers
+    }
+
+
+def branches(count, mode="train", **others):
+    return Spec(OWN, mode=mode, model_args={"branches": count}, **others)
+
+
+def test_cost_over_an_argument_is_a_quotient_of_the_base(frame_of):
+    cells = [(branches(n), params(100 * (1 + n)), latency(n, 0.9 * n, 1.1 * n)) for n in (3, 1, 2)]
+    picture = drawn(frame_of(*cells, (Spec(BASE, mode="train"), params(100), latency(2.0, 1.6, 2.5))))[
+        "cost_argument_branches"
+    ]
+    label = f"{OWN} against {BASE}"
+    x, y, _ = panel(picture, "params")[label]
+    assert (x, y) == ([1, 2, 3], pytest.approx([2, 3, 4]))
+    x, y, intervals = panel(picture, "latency")[label]
+    assert (x, y) == ([1, 2, 3], pytest.approx([0.5, 1, 1.5]))
+    assert intervals == [pytest.approx([0.9 * n / 2.5, 1.1 * n / 1.6]) for n in (1, 2, 3)]
+    assert "Mode train" in picture.caption
+
+
+def test_cost_over_an_argument_without_the_base_is_a_quotient_of_the_first_value(frame_of):
+    cells = [(branches(n), params(100 * (1 + n)), latency(n, 0.9 * n, 1.1 * n)) for n in (1, 3)]
+    alone = drawn(frame_of(*cells))["cost_argument_branches"]
+    lacking = drawn(frame_of(*cells, (Spec(BASE, mode="train"), params(100))))["cost_argument_branches"]
+    for picture in (alone, lacking):  # all of a line is divided by the same
+        label = f"{OWN} against branches=1"
+        assert panel(picture, "params")[label][:2] == ([1, 3], pytest.approx([1, 2]))
+        _, y, intervals = panel(picture, "latency")[label]
+        assert y == pytest.approx([1, 3])
+        assert intervals == [pytest.approx([1, 1]), pytest.approx([2.7 / 1.1, 3.3 / 0.9])]
+
+
+def test_only_numbers_with_two_values_of_one_model_are_drawn(frame_of):
+    def names_of(*arguments, model="m"):
+        return [n for n in drawn(frame_of(*[(Spec(model, model_args=one), params(5)) for one in arguments]))
+                if n.startswith("cost_argument")]  # fmt: skip
+
+    assert names_of({"width": 0.5}, {"width": 1}) == ["cost_argument_width"]
+    assert not names_of({"width": 1}, {})
+    assert not names_of({"pool": "avg"}, {"pool": "token"}, {"flag": True}, {"flag": False}, {"x": "nan"}, {"x": "inf"})
+    assert names_of({"a": 1, "b": 1}, {"a": 2, "b": 1}, {"a": 1, "b": 2}) == ["cost_argument_a", "cost_argument_b"]
+    assert not names_of({"a": 1, "b": 1}, {"a": 2, "b": 2})  # nothing of either alone
+    assert not drawn(frame_of((Spec("m", model_args={"a": 1}), params(5)), (Spec("n", model_args={"a": 2}), params(5))))
+
+
+def test_an_argument_whose_costs_failed_says_so(frame_of):
+    failed = Value("latency", "s", None, status="failed", note="why")
+    picture = drawn(frame_of((branches(1), latency(1.0)), (branches(2), failed)))["cost_argument_branches"]
+    assert (picture.figure, picture.caption) == (None, "Not drawn: no cost was measured at two values of branches.")
+
+
+def test_a_cost_without_a_number_at_the_first_value_is_not_drawn(frame_of):
+    failed = Value("latency", "s", None, status="failed", note="why")
+    cells = [(branches(1), params(1), failed), (branches(2), params(2), latency(1.0))]
+    picture = drawn(frame_of(*cells))["cost_argument_branches"]
+    assert [axes.get_title(loc="left") for axes in picture.figure.axes] == ["params"]
+
+
+def test_a_name_of_an_argument_cannot_break_a_picture(frame_of):
+    cells = [(Spec("m", model_args={r"a$\nope$_{|*x*|": n}), params(n)) for n in (1, 2)]
+    [(file, picture)] = drawn(frame_of(*cells)).items()
+    assert file == "cost_argument_a-nope-x"
+    assert picture.title == r"Cost over a$\\nope$\_{\|\*x\*\|"
+    picture.figure.draw_without_rendering()
+
+
+def test_lines_of_an_argument_are_told_apart_by_the_rest(frame_of):
+    cells = [
+        (branches(n, mode=mode, batch=b), params(n)) for n in (1, 2) for mode in ("infer", "train") for b in (1, 8)
+    ]
+    found = panel(drawn(frame_of(*cells))["cost_argument_branches"], "params")
+    starts = [curve[0][0] for curve in found.values()]
+    assert starts == pytest.approx([1 + 0.5 * (i / 4 - 0.375) for i in range(4)])  # aside, so that none hides another
+    assert list(found) == [f"{OWN} {mode} b{b} against branches=1" for mode in ("infer", "train") for b in (1, 8)]
+
+
+def test_change_over_size_is_drawn_where_both_were_measured(frame_of):
+    sizes = (448, 224, 384)
+    cells = [(Spec(OWN, size=(s, s)), Value("macs", "MAC", s * 9), latency(s, 0.9 * s, 1.1 * s)) for s in sizes]
+    cells += [(Spec(BASE, size=(s, s)), Value("macs", "MAC", s * 10), latency(s, 0.8 * s, 1.25 * s)) for s in sizes[:2]]
+    picture = drawn(frame_of(*cells))["reduction_size"]
+    label = f"{OWN} against {BASE}"
+    assert panel(picture, "MACs")[label][:2] == (pytest.approx([224**2, 448**2]), pytest.approx([-10, -10]))
+    _, y, intervals = panel(picture, "latency")[label]
+    assert y == pytest.approx([0, 0])
+    assert intervals == [pytest.approx([100 * (0.9 / 1.25 - 1), 100 * (1.1 / 0.8 - 1)])] * 2
+    assert [text.get_text() for text in picture.figure.axes[0].get_xticklabels()] == ["224", "448"]
+    assert "reduction_size" not in drawn(frame_of(*cells[:4]))  # one size of the base
+    assert "reduction_size" not in drawn(frame_of(*cells[:3]))
+
+
+def test_change_over_size_is_of_one_batch_each_and_says_so(frame_of):
+    cells = [(Spec(model, batch=b, size=(s, s)), Value("macs", "MAC", s))
+             for model in (OWN, BASE) for b in (1, 8) for s in (224, 448)]  # fmt: skip
+    picture = drawn(frame_of(*cells))["reduction_size"]
+    assert len(panel(picture, "MACs")) == 1
+    assert "One batch of each model, all in" in picture.caption

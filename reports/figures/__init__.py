@@ -4,6 +4,7 @@ import pandas as pd
 
 from reports.figures.accuracy_throughput import draw as accuracy_throughput
 from reports.figures.ccs_blocks import draw as ccs_blocks
+from reports.figures.cost_argument import draw as cost_argument
 from reports.figures.cost_shares import draw as cost_shares
 from reports.figures.entropy_blocks import draw as entropy_blocks
 from reports.figures.gallery import draw as gallery
@@ -11,6 +12,7 @@ from reports.figures.latency_batch import draw as latency_batch
 from reports.figures.memory_batch import draw as memory_batch
 from reports.figures.memory_size import draw as memory_size
 from reports.figures.picture import Picture
+from reports.figures.reduction_size import draw as reduction_size
 from reports.figures.series import with_looks
 from reports.figures.similarity import draw as similarity
 from reports.figures.throughput_macs import draw as throughput_macs
@@ -25,6 +27,8 @@ _DRAW = (
     memory_batch,
     memory_size,
     cost_shares,
+    reduction_size,
+    cost_argument,
     ccs_blocks,
     entropy_blocks,
     similarity,

@@ -1,11 +1,13 @@
 """Picture, and the marks and words that all pictures share."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import pandas as pd
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
@@ -38,12 +40,42 @@ def errorbar(axes: Axes, x: pd.Series, rows: pd.DataFrame, **look: Any) -> None:
     axes.errorbar(x, rows["value"], yerr=[below, above], **look)
 
 
-def legend(figure: Figure, axes: Axes) -> None:
+def panels(titles: Sequence[str], x: str, y: str) -> tuple[Figure, dict[str, Axes]]:
+    """An empty picture with a panel for each of `titles`, two a row, on the same x axis; x and y are what axes say."""
+    columns = min(2, len(titles))
+    rows = -(-len(titles) // columns)
+    figure = Figure(figsize=(6.4, 1.0 + 1.9 * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    for axes in grid[len(titles) :]:
+        axes.remove()
+    found: dict[str, Axes] = dict(zip(titles, grid, strict=False))
+    for i, (title, axes) in enumerate(found.items()):
+        axes.set_title(title, loc="left", fontsize=9)
+        if i % columns == 0:
+            axes.set_ylabel(y)
+        if i + columns >= len(titles):  # nothing is below it
+            axes.set_xlabel(x)
+            axes.tick_params(labelbottom=True)
+    return figure, found
+
+
+def asides(places: Iterable[float], count: int) -> list[float]:
+    """How far each of `count` lines stands aside of the `places` that they share, so that intervals don't hide others:
+    together a half of the least distance of places."""
+    at = sorted(set(places))
+    spread = 0.5 * min((b - a for a, b in pairwise(at)), default=0.0)
+    return [spread * ((i + 0.5) / count - 0.5) for i in range(count)]
+
+
+def legend(figure: Figure, *drawn: Axes) -> None:
     """Below the picture, in as many columns as its words leave room for; many lines make the picture higher."""
-    words = axes.get_legend_handles_labels()[1]
-    columns = 2 if max(map(len, words)) <= _TWO_COLUMNS else 1
-    figure.legend(loc="outside lower center", ncols=columns, fontsize=8)
-    lines = -(-len(words) // columns)
+    marks: dict[str, Artist] = {}
+    for axes in drawn:
+        for mark, word in zip(*axes.get_legend_handles_labels(), strict=True):
+            marks.setdefault(word, mark)
+    columns = 2 if max(map(len, marks)) <= _TWO_COLUMNS else 1
+    figure.legend(list(marks.values()), list(marks), loc="outside lower center", ncols=columns, fontsize=8)
+    lines = -(-len(marks) // columns)
     figure.set_figheight(figure.get_figheight() + _LINE * max(0, lines - _ROOM))
 
 
