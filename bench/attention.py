@@ -1,21 +1,24 @@
 """Attention maps, looked at: each softmaxed map becomes a few numbers where it arises, and is never kept.
 
-    photograph -> model, eager attention -> every module named *attn_drop -> Map -> metrics ccs, entropy
+    photograph -> model, eager attention -> every module named *attn_drop -> Seen -> Map -> metrics ccs, entropy
+                                                                                  -> Moments -> metric hallucination
 
 The convention is timm's: the softmaxed map passes a module whose name ends in `attn_drop`. That every map did is
 checked at PyTorch's dispatcher, which sees the softmaxes that the model computed. What cannot be told apart:
 attention between channels (XCiT, EdgeNeXt) from attention between tokens, and a gate that is a softmax over the last
 axis (a global-context block) from attention that hides its map, which is why such a model is refused. A softmax over
 another axis (CoaT's) is no map here, and an operator of a user's own that does all in one is not seen.
+
+The logits of a map are what the last softmax before the drop was given, if its output is that map.
 """
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -26,16 +29,54 @@ from bench.build import Case
 from bench.errors import Skip
 from bench.model import create, image_shape
 from bench.precision import autocast, set_switches, weight_dtype
+from bench.spec import Spec
 from bench.weights import PRETRAINED, RANDOM
 
 _ROW_SUM = 0.02  # how far from 1 the sum of a row may be: bfloat16 rounds each weight to 0.4 %
 _PREFIX = 8  # tokens that are not on the grid: class, distillation, registers
+_RELATIVE, _ABSOLUTE = 0.02, 1e-6  # of a map and the softmax of its logits: bfloat16 again, and float16 near 0
 _IMAGENET = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}
+
+
+T = TypeVar("T")
 
 
 class MissedMap(Skip):
     """Not all of the model's attention maps were seen, or what was seen is no map: there is no number to give, and the
     value says why."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the tokens of a map lie: so many first ones (class token, registers) on no grid, the others row by row on
+    grids of (rows, columns), one for queries and one, perhaps reduced, for keys."""
+
+    prefix: int
+    queries: tuple[int, int]
+    keys: tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Seen:
+    """One softmaxed map where it arises, for whoever makes numbers of it; to keep its tensors would keep the map.
+
+    block is the name of the module that owns the drop; label is block, or `block/drop` where a block has several maps.
+    p: (windows, heads, rows, keys), in float32 or better. logits: what was softmaxed, in the same shape, or why it is
+    not known; None where nobody asked. size: of the image; tokens: how many it may have where the map arises.
+    """
+
+    block: str
+    label: str
+    p: Tensor
+    zero_rows: Tensor
+    logits: Tensor | str | None
+    size: tuple[int, int]
+    tokens: set[int]
+
+    @property
+    def layout(self) -> Layout | None:
+        """None where the tokens' places are not known."""
+        return _layout(self.p, self.size, self.tokens)
 
 
 @dataclass(frozen=True)
@@ -51,7 +92,7 @@ class Picture:
 class Map:
     """What is kept of one softmaxed map. Tensors are scalars but for entropy (heads,) and matrix (heads, heads).
 
-    block is the name of the module that owns the drop; label is block, or `block/drop` where a block has several maps.
+    block and label are Seen's.
     similarity is the mean cosine of head pairs i < j, all_pairs that of all ordered pairs with i = j. matrix and
     picture are made where the capture is `closely`; picture is None for a map that is not of the whole image.
     """
@@ -84,11 +125,35 @@ class Look:
         return f"{self.images}; {self.weights}"
 
 
-def look(case: Case) -> Look:
-    """Run the case's model, on the eager path, over the Spec's images one at a time. For `case.once`.
+@dataclass(frozen=True)
+class Show:
+    """A case's model on the eager path, and the images that it is shown, with the origin of both in words."""
 
-    Raises Skip for a model without attention maps, one that takes no RGB images, and in mode `pretrain`; MissedMap
-    as `capture` does; UsageError if the images cannot be read.
+    spec: Spec
+    model: nn.Module
+    weights: str
+    images: str
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    def each(self) -> Iterator[tuple[str, Tensor]]:
+        """Names and normalised images (1, 3, height, width), on the Spec's device in its precision, one at a time.
+
+        Raises UsageError if the images cannot be read.
+        """
+        for name, image in photographs.load(self.spec.images, self.spec.size, self.mean, self.std):
+            yield name, image[None].to(self.spec.device, weight_dtype(self.spec))
+
+    def plain(self, image: Tensor) -> Tensor:
+        """One of `each` as it was before, (3, height, width) from 0 to 1, in float32 on the CPU."""
+        std, mean = (torch.tensor(numbers).view(3, 1, 1) for numbers in (self.std, self.mean))
+        return (image[0].to("cpu", torch.float32) * std + mean).clamp(0, 1)
+
+
+def show(case: Case) -> Show:
+    """The case's model and images, for `case.once`.
+
+    Raises Skip for one that takes no RGB images, and in any mode but `infer`.
     """
     spec, seed = case.spec, case.protocol.seed
     if spec.mode != "infer":
@@ -101,15 +166,25 @@ def look(case: Case) -> Look:
     model = create(spec, spec.device, attention="eager").to(device=spec.device, dtype=weight_dtype(spec))
     config = getattr(model, "pretrained_cfg", None) or {}
     mean, std = (tuple(config.get(key) or _IMAGENET[key]) for key in ("mean", "std"))
+    return Show(spec, model, _origin(spec.weights, config, seed), photographs.origin(spec.images), mean, std)
+
+
+def look(case: Case) -> Look:
+    """Run the case's model over the Spec's images one at a time. For `case.once`.
+
+    Raises what `show` does; Skip for a model without attention maps; MissedMap as `observe` does; UsageError if the
+    images cannot be read.
+    """
+    shown = case.once(show)
     maps: dict[str, list[Map]] = {}
     first = torch.empty(0)
-    for name, image in photographs.load(spec.images, spec.size, mean, std):
+    for name, image in shown.each():
         if not maps:
-            first = (image * torch.tensor(std).view(3, 1, 1) + torch.tensor(mean).view(3, 1, 1)).clamp(0, 1)
-        with autocast(spec):
-            found = capture(model, image[None].to(spec.device, weight_dtype(spec)), spec.model, closely=not maps)
+            first = shown.plain(image)
+        with autocast(case.spec):
+            found = capture(shown.model, image, case.spec.model, closely=not maps)
         maps[name] = found
-    return Look(_origin(spec.weights, config, seed), photographs.origin(spec.images), maps, first)
+    return Look(shown.weights, shown.images, maps, first)
 
 
 def _origin(weights: str, config: Mapping[str, Any], seed: int) -> str:
@@ -125,32 +200,48 @@ def capture(model: nn.Module, image: Tensor, name: str, closely: bool = False) -
     """The maps of one forward pass of `model` on one image (1, channels, height, width), in order of execution.
 
     closely: with the matrix of all head pairs, O(heads^2), and the picture. name is the model's, for messages.
+    Raises what `observe` does.
+    """
+    return observe(model, image, name, partial(_look, closely=closely))
+
+
+def observe(model: nn.Module, image: Tensor, name: str, reduce: Callable[[Seen], T], logits: bool = False) -> list[T]:
+    """What `reduce` makes of each map of one forward pass of `model` on one image (1, channels, height, width), in
+    order of execution. logits: with what was softmaxed. name is the model's, for messages.
+
     Raises Skip if there is no attention map; MissedMap if a map did not pass a module named *attn_drop, if what
     passed is not a softmaxed map (talking heads mix it first), or if it is not known which axis holds the heads.
     """
-    with (
-        torch.no_grad(),
-        _Softmaxes() as seen,
-        _hooks(model, name, (image.shape[-2], image.shape[-1]), closely) as maps,
-    ):
+    size = (image.shape[-2], image.shape[-1])
+    with torch.no_grad(), _Softmaxes(logits) as seen, _hooks(model, name, size, seen, reduce) as found:
         model(image)
-    if not (maps or seen.softmaxes or seen.fused):
+    if not (found or seen.softmaxes or seen.fused):
         raise Skip(f"{name} computes no attention map: no softmax over a last axis")
-    if seen.fused or len(maps) < seen.softmaxes:
+    if seen.fused or len(found) < seen.softmaxes:
         raise MissedMap(
             f"{name} hides attention maps: {seen.softmaxes} softmaxes over a last axis and {seen.fused} fused "
-            f"attention calls, but {len(maps)} maps that pass a module named *attn_drop"
+            f"attention calls, but {len(found)} maps that pass a module named *attn_drop"
         )
-    return maps
+    return found
 
 
 class _Softmaxes(TorchDispatchMode):
-    """Counts softmaxes over the last of three or more axes, and calls that do all of attention in one operator."""
+    """Counts softmaxes over the last of three or more axes, and calls that do all of attention in one operator.
 
-    def __init__(self) -> None:
+    keep: remember what the last such softmax was given until it is taken.
+    """
+
+    def __init__(self, keep: bool) -> None:
         super().__init__()
+        self.keep = keep
         self.softmaxes = 0
         self.fused = 0
+        self._last: Tensor | None = None
+
+    def take(self) -> Tensor | None:
+        """What the last softmax was given, once."""
+        last, self._last = self._last, None
+        return last
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -158,7 +249,9 @@ class _Softmaxes(TorchDispatchMode):
         kind = _kind(func)
         if kind == "softmax":
             axes = args[0].ndim
-            self.softmaxes += axes >= 3 and args[1] % axes == axes - 1
+            if axes >= 3 and args[1] % axes == axes - 1:
+                self.softmaxes += 1
+                self._last = args[0] if self.keep else None
         elif kind == "fused":
             self.fused += 1
         return func(*args, **(kwargs or {}))
@@ -191,9 +284,11 @@ class _Owner:
 
 
 @contextmanager
-def _hooks(model: nn.Module, name: str, size: tuple[int, int], closely: bool) -> Iterator[list[Map]]:
-    """Look at what each *attn_drop of `model` is given, while entered."""
-    maps: list[Map] = []
+def _hooks(
+    model: nn.Module, name: str, size: tuple[int, int], softmaxes: _Softmaxes, reduce: Callable[[Seen], T]
+) -> Iterator[list[T]]:
+    """Reduce what each *attn_drop of `model` is given, while entered."""
+    found: list[T] = []
     calls: dict[str, int] = {}
     modules = dict(model.named_modules())
     owners: dict[str, _Owner] = {}
@@ -205,7 +300,7 @@ def _hooks(model: nn.Module, name: str, size: tuple[int, int], closely: bool) ->
             label = f"{owner.name}/{drop}" if len(owner.drops) > 1 else owner.name
             label += f"#{calls[path]}" if calls[path] > 1 else ""
             try:
-                maps.append(_look(args[0], owner, label, size, closely))
+                found.append(reduce(_see(args[0], softmaxes, owner, label, size)))
             except MissedMap as error:
                 raise MissedMap(f"{name}: what {path} is given {error}") from None
 
@@ -222,29 +317,50 @@ def _hooks(model: nn.Module, name: str, size: tuple[int, int], closely: bool) ->
             owners[parent].drops.append(drop)
             watch(path, drop, owners[parent])
     try:
-        yield maps
+        yield found
     finally:
         for handle in handles:
             handle.remove()
 
 
-def _look(given: Tensor, owner: _Owner, label: str, size: tuple[int, int], closely: bool) -> Map:
+def _see(given: Tensor, softmaxes: _Softmaxes, owner: _Owner, label: str, size: tuple[int, int]) -> Seen:
     axis = heads_axis(tuple(given.shape), owner.heads)
-    p = given.movedim(axis, -3).flatten(0, -4) if given.ndim > 3 else given.movedim(axis, 0)[None]
-    p = p.to(torch.promote_types(p.dtype, torch.float32))
+    p = _in_order(given, axis)
     zero_rows = _check_rows(p)
+    logits: Tensor | str | None = None
+    if softmaxes.keep:
+        before = softmaxes.take()
+        logits = "the map is not the output of the last softmax before it"
+        if before is not None and before.shape == given.shape and _alike(before := _in_order(before, axis), p):
+            logits = before
+    return Seen(owner.name, label, p, zero_rows, logits, size, owner.tokens)
+
+
+def _in_order(given: Tensor, axis: int) -> Tensor:
+    """A map whose heads are on this axis as (windows, heads, rows, keys), in float32 or better."""
+    p = given.movedim(axis, -3).flatten(0, -4) if given.ndim > 3 else given.movedim(axis, 0)[None]
+    return p.to(torch.promote_types(p.dtype, torch.float32))
+
+
+def _alike(logits: Tensor, p: Tensor) -> bool:
+    """Whether p is the softmax of `logits`, which is not computed as one: that would be counted."""
+    return torch.allclose((logits - logits.logsumexp(dim=-1, keepdim=True)).exp(), p, _RELATIVE, _ABSOLUTE)
+
+
+def _look(seen: Seen, closely: bool) -> Map:
+    p = seen.p
     similarity, all_pairs = head_similarity(p)
     return Map(
-        owner.name,
-        label,
+        seen.block,
+        seen.label,
         heads=p.shape[1],
         keys=p.shape[3],
         similarity=similarity,
         all_pairs=all_pairs,
-        zero_rows=zero_rows,
+        zero_rows=seen.zero_rows,
         entropy=entropy(p),
         matrix=similarity_matrix(p) if closely else None,
-        picture=_picture(p, size, owner.tokens) if closely else None,
+        picture=_picture(p, seen.size, seen.tokens) if closely else None,
     )
 
 
@@ -318,18 +434,29 @@ def entropy(p: Tensor) -> Tensor:
 
 
 def _picture(p: Tensor, size: tuple[int, int], tokens: set[int]) -> Picture | None:
-    """The row of the class token, or of the centre patch, if p (1, heads, rows, keys) has rows for all tokens of the
-    image and keys that lie on its grid, perhaps reduced."""
+    """The row of the class token, or of the centre patch, if p (1, heads, rows, keys) is of the whole image."""
+    layout = _layout(p, size, tokens)
+    if layout is None or p.shape[0] > 1:
+        return None
+    rows, columns = layout.queries
+    row = p[0, :, 0 if layout.prefix else rows // 2 * columns + columns // 2, layout.prefix :]
+    copied = row.to(torch.float32, copy=True)  # a view would keep the map
+    return Picture("class token" if layout.prefix else "centre patch", layout.keys, copied)
+
+
+def _layout(p: Tensor, size: tuple[int, int], tokens: set[int]) -> Layout | None:
+    """Of p (windows, heads, rows, keys): one map with rows for all `tokens` of the image and keys that lie on its
+    grid, perhaps reduced; or windows of which each is a square that attends to itself."""
     windows, _, rows, keys = p.shape
-    if windows > 1 or rows not in tokens or rows < keys:
+    if windows > 1:
+        square = _grid(keys, (1, 1))
+        return Layout(0, square, square) if square and rows == keys else None
+    if rows not in tokens or rows < keys:
         return None
     for prefix in range(_PREFIX + 1):  # the fewest that leave a grid; two grids so near each other are tiny
         queries, grid = _grid(rows - prefix, size), _grid(keys - prefix, size)
         if queries and grid:
-            centre = queries[0] // 2 * queries[1] + queries[1] // 2
-            row = p[0, :, 0 if prefix else centre, prefix:]
-            copied = row.to(torch.float32, copy=True)  # a view would keep the map
-            return Picture("class token" if prefix else "centre patch", grid, copied)
+            return Layout(prefix, queries, grid)
     return None
 
 

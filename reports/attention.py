@@ -13,6 +13,7 @@ from reports.tables import escape
 METRICS = ("ccs", "entropy")
 RANDOM = "Random weights: no statement about a trained model, no comparison with the paper"
 _ALIKE = ("mode", "batch", "attention", "layout", "compile")  # maps are read in eval mode, eagerly, image by image
+_LEVELS = {"copy": "copy", "chh": "CHH", "ihh_chh": "IHH + CHH", "free": "free"}  # of `hallucination`
 _IMAGES = 8  # as columns of a table; more are in the CSV only
 
 
@@ -57,6 +58,20 @@ def per_image(frame: pd.DataFrame) -> pd.DataFrame:
                 {"model": one["series"], "metric": "CCS" if one["metric"] == "ccs" else "entropy (bit)", **words}
             )
     return pd.DataFrame(rows).fillna("-")
+
+
+def hallucination(frame: pd.DataFrame) -> pd.DataFrame:
+    """A row a series, as words: what is explained of half of the heads, means over blocks; empty if nobody asked."""
+    rows = []
+    for _, one in looked(frame, "hallucination").iterrows():
+        details = one["details"]
+        levels = {words: number(details["levels"][level], 3) for level, words in _LEVELS.items()}
+        choices = {words: number(details[words], 3) for words in ("paper", "best", "worst")}
+        fitted = sum(block["why"] == "" for block in details["blocks"])
+        blocks = {"blocks": f"{fitted} of {len(details['blocks'])}", "held out": "yes" if details["held_out"] else "no"}
+        origin = {of: details[of] for of in ("weights", "images")}
+        rows.append({"model": one["series"], **origin, **levels, **choices, **blocks})
+    return pd.DataFrame(rows)
 
 
 def numbers(frame: pd.DataFrame) -> pd.DataFrame:

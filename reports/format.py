@@ -29,6 +29,7 @@ _METRICS: Mapping[str, Scale] = {
     "first_call": Scale("s"),  # with a compiler, minutes
     "mfu": Scale("%", 1e2),
     "ccs": Scale(""),
+    "hallucination": Scale(""),
 }
 _NAMES: Mapping[str, str] = {
     "macs_fvcore": "MACs (fvcore)",

@@ -100,6 +100,7 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         against_timed=bool(set(changes["metric"]) - set(reductions.COUNTS)),
         against_published=_markdown(reductions.published(frame, changes)),
         unpaired={model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
+        hallucination=_markdown(attention.hallucination(frame)),
         pictures=[(picture, "" if picture.table is None else _markdown(picture.table)) for picture in drawn],
         published=_markdown(published),
         problems=_markdown(tables.problems(frame)),

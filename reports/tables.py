@@ -10,7 +10,7 @@ from reports.frame import AXES, CELL, measured, pixels, series, varying
 from reports.percentiles import PERCENTS
 
 MEMORY = ("peak_memory", "peak_live_bytes")
-ATTENTION = {"ccs", "entropy"}
+ATTENTION = {"ccs", "entropy", "hallucination"}
 
 
 def main_rows(frame: pd.DataFrame) -> pd.DataFrame:

@@ -46,6 +46,23 @@ def test_ccs_of_noise_is_larger(checkpoint):
 
 
 @needs_extra
+def test_half_of_the_heads_is_explained_by_the_other_half(checkpoint):
+    value = measure("hallucination", checkpoint, "photographs")
+    blocks = [block["median"]["ihh_chh"] for block in value.details["blocks"]]
+    measured = [0.154, 0.670, 0.514, 0.555, 0.612, 0.672, 0.528, 0.549, 0.539, 0.515, 0.652, 0.844]
+    assert blocks == pytest.approx(measured, abs=0.01)
+    assert value.value == pytest.approx(0.567, abs=0.005)
+    levels = value.details["levels"]
+    assert levels["copy"] < 0 < levels["chh"] < levels["ihh_chh"] < levels["free"]
+    assert value.details["worst"] < value.details["paper"] < value.details["best"]
+    assert value.value < value.details["in_sample"] < value.value + 0.05
+    noise = measure("hallucination", checkpoint, "noise")
+    assert noise.value == pytest.approx(0.514, abs=0.01)
+    untrained = all_metrics()["hallucination"].measure(Case(Spec(MODEL, size=(224, 224)), preset("quick", 1)))
+    assert untrained.value < 0.25 < noise.value < value.value
+
+
+@needs_extra
 def test_it_computes_what_the_file_computes():
     import onnx
     import onnxruntime

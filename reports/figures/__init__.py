@@ -8,6 +8,7 @@ from reports.figures.cost_argument import draw as cost_argument
 from reports.figures.cost_shares import draw as cost_shares
 from reports.figures.entropy_blocks import draw as entropy_blocks
 from reports.figures.gallery import draw as gallery
+from reports.figures.hallucination import draw as hallucination
 from reports.figures.latency_batch import draw as latency_batch
 from reports.figures.memory_batch import draw as memory_batch
 from reports.figures.memory_size import draw as memory_size
@@ -31,6 +32,7 @@ _DRAW = (
     cost_argument,
     ccs_blocks,
     entropy_blocks,
+    hallucination,
     similarity,
     gallery,
 )
