@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.errors import Skip, UsageError, one_line, place
-from bench.model import create, image_shape
+from bench.model import create, deployable, deploys, image_shape
 from bench.names import default_size, is_function
 from bench.precision import set_switches, weight_dtype
 from bench.protocol import Protocol
@@ -59,8 +59,17 @@ class Case:
     @property
     def impl(self) -> str | None:
         """The route through the model that is in force; None for a model that has no such choice."""
-        model = self.__dict__.get("model") or create(self.spec, "meta")
-        return getattr(model, "impl", None)
+        return getattr(self._module, "impl", None)
+
+    @property
+    def form(self) -> str | None:
+        """`deployed` or `training`; None for a model that has no deployed form."""
+        return None if deployable(self._module) is None else "deployed" if deploys(self.spec) else "training"
+
+    @property
+    def _module(self) -> nn.Module:
+        """The model, without numbers where it was not built yet."""
+        return self.__dict__.get("model") or create(self.spec, "meta")
 
     @cached_property
     def call(self) -> Callable[[], None]:

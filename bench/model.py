@@ -24,8 +24,10 @@ def create(spec: Spec, device: str, attention: str | None = None) -> nn.Module:
     """The Spec's module on `device` (`meta` builds no numbers), in float32: the model, in eval mode; in mode `pretrain`
     its pre-training module, in train mode.
 
-    attention overrides the Spec's path. A size other than the model's own is passed as `img_size` where the
-    constructor takes one. Raises Skip if the model has no pre-training step.
+    A model with a deployed form is measured in it, in mode `infer`, but where the Spec asks for the training form; one
+    that chooses its route (`impl`) is told the Spec's device. attention overrides the Spec's path. A size other than
+    the model's own is passed as `img_size` where the constructor takes one. Raises Skip if the model has no
+    pre-training step.
     """
     constructor = _constructor(spec, pretrained=spec.weights == PRETRAINED and device != "meta")
     with fused_attention((attention or spec.attention) == "fused"):
@@ -38,7 +40,24 @@ def create(spec: Spec, device: str, attention: str | None = None) -> nn.Module:
             module = _construct(spec, constructor).to("meta")  # it asks for numbers, as in linspace(...)[i].item()
     if spec.weights not in (RANDOM, PRETRAINED):
         load(module, spec.weights, getattr(_family(spec.model), "checkpoint_filter_fn", None))
+    choose_impl: Any = getattr(module, "choose_impl", None)
+    if choose_impl is not None:
+        choose_impl(spec.device)
+    deploy = deployable(module)
+    if deploy is not None and deploys(spec):
+        module = deploy()
     return module.train(spec.mode == "pretrain")
+
+
+def deployable(module: nn.Module) -> Callable[[], nn.Module] | None:
+    """The module's `deploy()`, which makes and returns its form for inference, if it has one."""
+    deploy: Any = getattr(module, "deploy", None)
+    return deploy if callable(deploy) else None
+
+
+def deploys(spec: Spec) -> bool:
+    """Whether the Spec asks for the deployed form of a model that has one."""
+    return spec.mode == "infer" and spec.form == "auto"
 
 
 def image_shape(spec: Spec, batch: int) -> tuple[int, int, int, int]:

@@ -17,8 +17,8 @@ from bench.plain import Plain
 from bench.protocol import Protocol
 from bench.spec import Spec
 
-SCHEMA = 2
-_READ = (1, 2)
+SCHEMA = 3
+_READ = (1, 2, 3)
 
 Status = Literal["ok", "skipped", "failed"]
 
@@ -55,7 +55,10 @@ class Value(Plain):
 
 @dataclass(frozen=True)
 class Record:
-    """All values of one Spec. time is when the cell was begun (ISO 8601, UTC); impl the model's route in force."""
+    """All values of one Spec. time is when the cell was begun (ISO 8601, UTC); impl the model's route in force.
+
+    form is `deployed` or `training`, None for a model that has no deployed form.
+    """
 
     spec: Spec
     protocol: Protocol
@@ -63,6 +66,7 @@ class Record:
     values: tuple[Value, ...]
     time: str
     impl: str | None = None
+    form: str | None = None
     schema: int = SCHEMA
 
     def __post_init__(self) -> None:
@@ -92,6 +96,7 @@ class Record:
             "protocol": self.protocol.to_dict(),
             "environment": self.environment.to_dict(),
             "impl": self.impl,
+            "form": self.form,
             "values": [value.to_dict() for value in self.values],
         }
 
@@ -107,4 +112,5 @@ class Record:
             values=tuple(Value.from_dict(value) for value in data["values"]),
             time=data["time"],
             impl=None if data["impl"] is None else str(data["impl"]),
+            form=None if data.get("form") is None else str(data["form"]),
         )

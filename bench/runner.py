@@ -125,13 +125,15 @@ class _Bench:
                     asked.append(ask(cell.spec, [metric.name for metric in of_stage]))
                 values |= {metric.name: _merge(metric, asked) for metric in of_stage}
                 answers += asked
+        in_force = next((answer.in_force for answer in reversed(answers) if answer.in_force), {})
         return Record(
             spec=cell.spec,
             protocol=self.protocol,
             environment=self._environment(cell.spec, answers),
             values=tuple(values[metric.name] for metric in metrics),
             time=time,
-            impl=next((answer.impl for answer in reversed(answers) if answer.impl), None),
+            impl=in_force.get("impl"),
+            form=in_force.get("form"),
         )
 
     def _ask_static(self, spec: Spec, metrics: list[str]) -> Answer:

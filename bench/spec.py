@@ -21,6 +21,7 @@ MODES = ("infer", "train", "pretrain")
 PRECISIONS = ("float32", "tf32", "bfloat16", "float16", "amp_bfloat16", "amp_float16")
 ATTENTION = ("fused", "eager")
 LAYOUTS = ("contiguous", "channels_last")
+FORMS = ("auto", "training")
 COMPILE = ("none", "default", "reduce-overhead", "max-autotune")
 
 JsonScalar = str | int | float | bool | None
@@ -33,8 +34,9 @@ class Spec(Plain):
     model is a registered name, or `package.module:function` or `file.py:function` for a user's own (`bench.plugins`).
     size is (height, width) in pixels. precision fixes weights, inputs, autocast and TF32 in one word.
     weights is `random` (the constructor's, seeded), `pretrained` (timm's) or a checkpoint, `FILE@sha256`; images is
-    what attention is looked at on: `photographs`, `noise` or a folder. model_args are constructor arguments beside
-    `img_size`, kept sorted by name.
+    what attention is looked at on: `photographs`, `noise` or a folder. form says what is measured of a model that has
+    a deployed form (`deploy()`): `auto` is that form in mode `infer`, `training` the model as it is constructed.
+    model_args are constructor arguments beside `img_size`, kept sorted by name.
     """
 
     model: str
@@ -48,6 +50,7 @@ class Spec(Plain):
     layout: str = "contiguous"
     weights: str = "random"
     images: str = "photographs"
+    form: str = "auto"
     model_args: tuple[tuple[str, JsonScalar], ...] = ()
 
     def __post_init__(self) -> None:
@@ -82,7 +85,7 @@ class Spec(Plain):
         words += [f"device={self.device}"]
         words += [
             f"{axis}={getattr(self, axis)}"
-            for axis in ("mode", "compile", "attention", "layout", "weights", "images")
+            for axis in ("mode", "compile", "attention", "layout", "weights", "images", "form")
             if getattr(self, axis) != getattr(default, axis)
         ]
         words += [f"{key}={value}" for key, value in self.model_args]
@@ -197,6 +200,7 @@ _CHOICES = {
     "mode": MODES,
     "precision": PRECISIONS,
     "compile": COMPILE,
+    "form": FORMS,
     "attention": ATTENTION,
     "layout": LAYOUTS,
 }

@@ -41,6 +41,7 @@ def fvcore_total(case: Case, analysis: str) -> Measurement:
 
         torch.manual_seed(case.protocol.seed)
         model = create(case.spec, "cpu", attention="eager")
+        impl = getattr(model, "impl", None)
         args, kwargs = one_image(case, model, "cpu")
         if kwargs:
             model = _Loss(model, kwargs)
@@ -50,8 +51,10 @@ def fvcore_total(case: Case, analysis: str) -> Measurement:
         with torch.no_grad():
             total = int(traced.total())
         unsupported = traced.unsupported_ops()
-    note = f"no rule for {', '.join(sorted(unsupported))}" if unsupported else ""
-    return Measurement(total, note=note)
+    notes = [f"no rule for {', '.join(sorted(unsupported))}"] if unsupported else []
+    if impl != case.impl:
+        notes.insert(0, f"of impl={impl}, which explicit attention takes")
+    return Measurement(total, note="; ".join(notes))
 
 
 class _Loss(nn.Module):

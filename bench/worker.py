@@ -35,7 +35,7 @@ class Answer:
 
     values: dict[str, Value] = field(default_factory=dict)
     environment: Environment | None = None
-    impl: str | None = None
+    in_force: dict[str, str | None] = field(default_factory=dict)  # Record fields: impl, form
     death: str = ""
 
     @property
@@ -85,7 +85,7 @@ class Worker:
                     return answer
                 else:
                     answer.environment = Environment.from_dict(content["environment"])
-                    answer.impl = content["impl"]
+                    answer.in_force = content["in_force"]
                     return answer
         except (EOFError, OSError):
             answer.death = self._cause_of_death()
@@ -169,10 +169,10 @@ def _answer(
             pipe.send(("value", metric.measure(case).to_dict()))
         environment = capture(spec.device, protocol.threads, plugins.sources(register, spec.model))
     try:
-        impl = case.impl
-    except Exception:  # a model that cannot be built has no route; its metrics have said why
-        impl = None
-    pipe.send(("done", {"environment": environment.to_dict(), "impl": impl}))
+        in_force = {"impl": case.impl, "form": case.form}
+    except Exception:  # a model that cannot be built has none; its metrics have said why
+        in_force = {}
+    pipe.send(("done", {"environment": environment.to_dict(), "in_force": in_force}))
 
 
 def _die_with_parent(folder: Path) -> None:

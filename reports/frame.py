@@ -14,15 +14,15 @@ AXES = (
     *("weights", "images", "arguments"),
 )
 _WORDS = {"batch": "b{}", "size": "{} px", "compile": "compile {}", "weights": "{} weights", "images": "on {}"}
-IDENTITY = ["id", "model", *AXES, "impl", "environment", "preset", "time", "metric", "unit"]  # of a value
+IDENTITY = ["id", "model", *AXES, "impl", "form", "environment", "preset", "time", "metric", "unit"]  # of a value
 CELL = ["environment", "preset", "id"]  # what is measured, where, and how carefully
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:
     """One row a value of every record, in their order; SI units, nothing rounded, raw samples left out.
 
-    Columns: id, model, the AXES, impl, environment (fingerprint), preset, time; metric, unit, value, low, high (95 %
-    interval), samples (their number), processes, status, note; of latencies p50 to p99 (`reports.percentiles`);
+    Columns: id, model, the AXES, impl, form, environment (fingerprint), preset, time; metric, unit, value, low, high
+    (95 % interval), samples (their number), processes, status, note; of latencies p50 to p99 (`reports.percentiles`);
     details, JSON values that `to_csv` leaves out.
     """
     rows = [
@@ -31,6 +31,7 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
             "model": record.spec.model,
             **_axes(record.spec),
             "impl": record.impl,
+            "form": record.form,
             "environment": record.environment.fingerprint,
             "preset": record.protocol.preset,
             "time": record.time,
@@ -70,15 +71,15 @@ def measured(frame: pd.DataFrame, metric: str) -> pd.DataFrame:
 
 
 def varying(frame: pd.DataFrame) -> list[str]:
-    """Those of impl, environment, preset and the AXES that differ between rows: a table needs them as columns."""
-    return [name for name in (*AXES, "impl", "environment", "preset") if frame[name].nunique(dropna=False) > 1]
+    """Those of impl, form, environment, preset and the AXES that differ between rows: a table needs them as columns."""
+    return [name for name in (*AXES, "impl", "form", "environment", "preset") if frame[name].nunique(dropna=False) > 1]
 
 
 def series(frame: pd.DataFrame, *without: str) -> pd.Series:
     """Each row's model and what else tells rows apart, `without` some axes: a line of a picture, a row of a table."""
     apart = [name for name in varying(frame) if name not in (*without, "impl")]
     words = [
-        " ".join([model, *(_word(*each) for each in zip(apart, values, strict=True) if each[1] != "")])
+        " ".join([model, *(_word(*each) for each in zip(apart, values, strict=True) if each[1])])
         for model, *values in frame[["model", *apart]].to_numpy().tolist()
     ]
     return pd.Series(words, index=frame.index, dtype=str)

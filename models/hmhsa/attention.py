@@ -32,7 +32,7 @@ IHH = Callable[[Tensor, Grid], Tensor]  # filters (B, n, others, cells), the cel
 
 def split_heads(x: Tensor, head_dim: int) -> Tensor:
     """(B, T, n*D) -> (B, n, T, D)."""
-    return x.unflatten(-1, (-1, head_dim)).transpose(1, 2)
+    return x.reshape(*x.shape[:2], -1, head_dim).transpose(1, 2)
 
 
 def merge_heads(x: Tensor) -> Tensor:
@@ -82,8 +82,8 @@ class Hallucination(nn.Module):
 
     def filter(self, x: Tensor, grid: Grid, ihh: IHH) -> Tensor:
         """IHH along the last axis of (B, n, others, T); the tokens that are not on the grid stay as they are."""
-        beside, cells = x.split([self.prefix, x.shape[-1] - self.prefix], dim=-1)
-        return torch.cat([beside, ihh(cells, grid)], dim=-1)
+        cells = ihh(x[..., self.prefix :], grid)
+        return torch.cat([x[..., : self.prefix], cells], dim=-1) if self.prefix else cells
 
     def by_rows(self, cells: Tensor, grid: Grid) -> Tensor:
         """(B, n, rows, cells), row by row: each is an image whose channels are the n heads'. As the paper has it."""
@@ -94,7 +94,9 @@ class Hallucination(nn.Module):
     def by_planes(self, cells: Tensor, grid: Grid) -> Tensor:
         """The same without moving heads behind rows: a head is a volume, and its rows are planes of it."""
         kernel = self.ihh.weight.unsqueeze(2)  # (n, 1, 1, 3, 3)
-        return F.conv3d(cells.unflatten(-1, grid), kernel, padding=(0, 1, 1), groups=len(kernel)).flatten(-2)
+        return F.conv3d(cells.reshape(*cells.shape[:-1], *grid), kernel, padding=(0, 1, 1), groups=len(kernel)).flatten(
+            -2
+        )
 
     def fold_filter(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Queries and keys whose products are IHH of the products of `q` and `k`, of the same shapes."""

@@ -25,6 +25,7 @@ class Compacted:
         """Change a model that its base's constructor has made: `attentions` (owner and name of each) and `mlps`, whose
         new layers are drawn by the base's rule `init`."""
         self.options = options
+        self.fused_attn = use_fused_attn()
         for owner, name in attentions if options.hallucinate else ():
             setattr(owner, name, hallucinated(getattr(owner, name)).apply(init))
         for mlp in mlps if options.compact else ():
@@ -41,7 +42,7 @@ class Compacted:
         impl = self.options.impl
         if impl == "auto":
             fused = "sdpa" if device.startswith("cuda") else "folded"
-            impl = fused if self.options.hallucinate and use_fused_attn() else "reference"
+            impl = fused if self.options.hallucinate and self.fused_attn else "reference"
         self.impl = impl
         for module in self.modules():
             if isinstance(module, HallucinatedAttention):

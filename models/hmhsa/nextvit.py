@@ -50,7 +50,7 @@ class HallucinatedBlock(nn.Module):
         x = self.patch_embed(x)
         tokens = self.norm1(x).flatten(2).transpose(1, 2)
         tokens = self.mhsa_drop_path(self.e_mhsa(tokens, x.shape[-2:]))
-        x = x + tokens.transpose(1, 2).view_as(x)
+        x = x + tokens.transpose(1, 2).reshape(x.shape)
         local = self.projection(x)
         local = local + self.mhca_drop_path(self.mhca(local))
         x = torch.cat([x, local], dim=1)
