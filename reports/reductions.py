@@ -27,7 +27,6 @@ def changes(frame: pd.DataFrame) -> pd.DataFrame:
     change_percent, and low_percent to high_percent where both numbers have an interval: from the quotients of their
     bounds, so that it covers the true change whenever both intervals cover what they are of.
     """
-    frame = frame if "form" in frame else frame.assign(form=None)
     rows = [{**own, **_against(own, base)} for own, base in _pairs(frame) if base is not None]
     found = pd.DataFrame(rows, columns=[*frame.columns, "against", *(f"base_{one}" for one in _NUMBERS), *CHANGE])
     return found.astype(dict.fromkeys([*(f"base_{one}" for one in _NUMBERS), *CHANGE], float))
@@ -117,9 +116,7 @@ def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, Row | None]]:
         found = [one for one in alike.get(_key(row, base.model), ()) if set(one["arguments"].split()) <= arguments]
         yield (
             row,
-            max(
-                found, key=lambda one: (len(one["arguments"].split()), one.get("form") == row.get("form")), default=None
-            ),
+            max(found, key=lambda one: (len(one["arguments"].split()), one["form"] == row["form"]), default=None),
         )
 
 
