@@ -362,19 +362,22 @@ def train(
     device: Device = None,
     threads: Threads = None,
     out: Out = None,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="So many, from 0; config.toml's if not said.")] = None,
+    seeds: Annotated[str | None, typer.Option("--seeds", help="As in 0,2; all of config.toml's if not said.")] = None,
 ) -> None:
     """Train every arm with every seed, seed by seed; runs that the file of results holds are left out."""
     config, device = experiment(digits), _start(device, threads)
     path = out or HERE / f"results{'-digits' if digits else ''}.jsonl"
     done = {(one["arm"], one["seed"], one["config"]) for one in read(path)}
     train_split, test_split = load(config, data)
-    for seed in range(config["seeds"] if seeds is None else seeds):
+    for seed in map(int, seeds.split(",")) if seeds else range(config["seeds"]):
         for arm in config["arms"]:
             if (arm, seed, config_hash(config, arm)) not in done:
                 found = one_run(config, arm, seed, train_split, test_split, device)
                 _append(path, found)
-                print(f"seed {seed} {arm:6} {found['accuracy']:.4f} CCS {mean_ccs(found):.4f} {found['seconds']:.0f} s")
+                print(
+                    f"seed {seed} {arm:6} {found['accuracy']:.4f} CCS {mean_ccs(found):.4f} {found['seconds']:.0f} s",
+                    flush=True,
+                )
 
 
 @app.command()
