@@ -92,7 +92,7 @@ STAGES = {"out_indices": (0, 1, 2, 3), "flatten_sequential": True}
 
 def _create(cls: type[nn.Module], variant: str, pretrained: bool, features: dict, row: dict, words: dict) -> nn.Module:
     return build_model_with_cfg(
-        cls, variant, pretrained, pretrained_filter_fn=checkpoint_filter_fn, feature_cfg=features, **(row | words)
+        cls, variant, pretrained, pretrained_filter_fn=checkpoint_filter_fn, feature_cfg={**features}, **(row | words)
     )
 
 

@@ -94,9 +94,8 @@ class Hallucination(nn.Module):
     def by_planes(self, cells: Tensor, grid: Grid) -> Tensor:
         """The same without moving heads behind rows: a head is a volume, and its rows are planes of it."""
         kernel = self.ihh.weight.unsqueeze(2)  # (n, 1, 1, 3, 3)
-        return F.conv3d(cells.reshape(*cells.shape[:-1], *grid), kernel, padding=(0, 1, 1), groups=len(kernel)).flatten(
-            -2
-        )
+        volumes = cells.reshape(*cells.shape[:-1], *grid)
+        return F.conv3d(volumes, kernel, padding=(0, 1, 1), groups=len(kernel)).flatten(-2)
 
     def fold_filter(self, q: Tensor, k: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         """Queries and keys whose products are IHH of the products of `q` and `k`, of the same shapes."""
@@ -151,8 +150,8 @@ class HallucinatedAttention(nn.Module):
         if grid[0] * grid[1] != tokens - self.halluc.prefix:
             raise ValueError(
                 f"hMHSA filters a {grid[0]}x{grid[1]} grid of {'queries' if self.halluc.axis == 'query' else 'keys'}, "
-                f"and got {tokens} tokens, {self.halluc.prefix} of them beside the grid. Build the model for this "
-                "image size (img_size)."
+                f"and got {tokens} tokens, {self.halluc.prefix} of them beside the grid. Use images of the size "
+                "that the model was built for (DeiT: img_size), or that its reductions divide (Next-ViT)."
             )
         q, k, v = (split_heads(x, self.head_dim) for x in (q * self.scale, k, v))
         out = self.fused(q, k, v, grid) if self.impl == "sdpa" and self.fused_attn else self.explicit(q, k, v, grid)
@@ -169,12 +168,13 @@ class HallucinatedAttention(nn.Module):
         v, hallucinated_v = v.chunk(2, dim=1)
         real = self.fused_heads(q, k, v)
         q, k = self.halluc.fold(q, k, grid)
-        return torch.cat([real, self.fused_heads(q, k.expand(-1, q.shape[1], -1, -1), hallucinated_v)], dim=1)
+        k = k.contiguous().expand(-1, q.shape[1], -1, -1)  # laid out as the kernels want it, or PyTorch stores the maps
+        return torch.cat([real, self.fused_heads(q, k, hallucinated_v)], dim=1)
 
     def fused_heads(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k (B, n, ., w), v (B, n, M, D) -> (B, n, N, D)."""
         wider = q.shape[-1] - v.shape[-1]
-        if wider and q.device.type == "cpu":  # its kernel takes equal widths, or PyTorch stores the maps after all
+        if wider and q.device.type == "cpu":  # its kernel takes equal widths
             v = F.pad(v, (0, wider))
         dropout = self.attn_drop.p if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=1.0)[..., : self.head_dim]

@@ -23,7 +23,8 @@ class PVTAttention(HallucinatedAttention):
         q = self.q(x)
         grid = feat_size
         if self.sr is not None:
-            reduced = self.sr(x.transpose(1, 2).reshape(*x.shape[::2], *feat_size))
+            B, _, C = x.shape
+            reduced = self.sr(x.transpose(1, 2).reshape(B, C, *feat_size))
             grid = reduced.shape[-2:]
             x = self.norm(reduced.flatten(2).transpose(1, 2))
         k, v = self.kv(x).split([q.shape[-1], 2 * q.shape[-1]], dim=-1)
