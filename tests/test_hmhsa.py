@@ -322,9 +322,14 @@ def test_narrow_ffn_has_five_sixths_of_the_hidden_units(name, hidden):
 # Forms.
 
 
-@pytest.mark.parametrize("branches", [1, 2, 3])
-@pytest.mark.parametrize("compact", [True, "fc1"])
-@every_small
+@pytest.mark.parametrize(
+    ("name", "compact", "branches"),
+    [
+        *product(["hmhsa_deit_tiny", "hmhsa_pvt_v2_b1"], [True, "fc1"], [1, 2, 3]),
+        ("hmhsa_nextvit_small", True, 2),
+        ("hmhsa_nextvit_small", "fc1", 3),
+    ],
+)
 def test_deploy_is_exact(name, compact, branches):
     torch.manual_seed(0)
     model = fill(timm.create_model(name, num_classes=10, compact=compact, branches=branches, **SMALL[name]).double())
@@ -376,7 +381,9 @@ def test_every_route_has_the_outputs_and_gradients_of_the_reference(name, halluc
     check_routes(name, hallucinate, axis)
 
 
-@pytest.mark.parametrize(("hallucinate", "axis"), [(True, "key"), ("chh+ihh", "query")])
+@pytest.mark.parametrize(
+    ("hallucinate", "axis"), [(True, "key"), pytest.param("chh+ihh", "query", marks=pytest.mark.slow)]
+)
 def test_every_route_of_nextvit_has_the_outputs_and_gradients_of_the_reference(hallucinate, axis):
     check_routes("hmhsa_nextvit_small", hallucinate, axis)
 
@@ -425,11 +432,17 @@ def test_sdpa_stores_no_map():
 
 
 @pytest.mark.parametrize(
-    ("fused", "device", "impl"), [(True, "cpu", "folded"), (True, "cuda:1", "sdpa"), (False, "cuda", "reference")]
+    ("fused", "device", "size", "impl"),
+    [
+        (True, "cpu", 224, "folded"),
+        (True, "cpu", 384, "sdpa"),
+        (True, "cuda:1", 224, "sdpa"),
+        (False, "cuda", 384, "reference"),
+    ],
 )
-def test_auto_chooses_by_attention_path_and_device(fused, device, impl):
+def test_auto_chooses_by_attention_path_device_and_size(fused, device, size, impl):
     with fused_attention(fused):
-        model = on_meta("hmhsa_pvt_v2_b1")
+        model = on_meta("hmhsa_deit_tiny", img_size=size)
     model.choose_impl(device)
     assert model.impl == impl
     assert {m.impl for m in model.modules() if isinstance(m, HallucinatedAttention)} == {impl}

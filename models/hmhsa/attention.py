@@ -127,6 +127,8 @@ class HallucinatedAttention(nn.Module):
     number of heads that can't be halved.
     """
 
+    grid: Grid | None = None  # of the keys, where all images have one size
+
     def __init__(self, base: nn.Module, options: Options, prefix: int):
         super().__init__()
         if base.num_heads % 2:

@@ -1,6 +1,7 @@
 """What the three models of the family have in common, whatever their base."""
 
 from collections.abc import Callable, Iterable
+from math import prod
 
 import torch
 from timm.layers import use_fused_attn
@@ -9,6 +10,8 @@ from torch import nn
 from models.hmhsa import ffn
 from models.hmhsa.attention import HallucinatedAttention
 from models.hmhsa.options import Options
+
+SMALL_MAP = 400  # keys: between the 196 and 576 of DeiT at 224 and 384 px, on whose two sides the CPU's times lie
 
 
 class Compacted:
@@ -36,17 +39,19 @@ class Compacted:
     def choose_impl(self, device: str) -> None:
         """Settle `impl="auto"` for the device that the model will run on; without a call, for a GPU where there is one.
 
-        Explicit attention is asked for to see the maps or to count what the paper counts: the reference. Else a GPU
-        takes `sdpa`, which stores no map, and a CPU `folded` (docs/measuring.md has the times).
+        Explicit attention is asked for to see the maps or to count what the paper counts: the reference. Else it is
+        `sdpa`, which stores no map, on a GPU and for large maps, and `folded` for small ones on a CPU, where storing
+        them costs less than sdpa's wider products (docs/measuring.md has the times).
         """
-        impl = self.options.impl
-        if impl == "auto":
-            fused = "sdpa" if device.startswith("cuda") else "folded"
-            impl = fused if self.options.hallucinate and self.fused_attn else "reference"
-        self.impl = impl
-        for module in self.modules():
-            if isinstance(module, HallucinatedAttention):
-                module.impl = impl
+        attentions = [module for module in self.modules() if isinstance(module, HallucinatedAttention)]
+        self.impl = self.options.impl
+        if self.impl == "auto":
+            large = any(prod(module.grid) > SMALL_MAP for module in attentions if module.grid)
+            self.impl = "sdpa" if device.startswith("cuda") or large else "folded"
+            if not (attentions and self.fused_attn):
+                self.impl = "reference"
+        for module in attentions:
+            module.impl = self.impl
 
     def deploy(self) -> nn.Module:
         """Fuse branches and batch norms of every cFFN, in place and exactly; returns the model, which is for inference

@@ -31,6 +31,27 @@ def test_sgformer_attention(benchmark, sgformer, stage, kind):
         benchmark(guided.attn, x, significance)
 
 
+@pytest.mark.parametrize("size", [224, 384])
+@pytest.mark.parametrize("impl", ["base", "reference", "maps", "folded", "sdpa"])
+def test_hallucinated_attention(benchmark, impl, size):
+    """Of DeiT-S; base is plain attention with 6 heads."""
+    name, words = ("deit_small_patch16_224", {}) if impl == "base" else ("hmhsa_deit_small", {"impl": impl})
+    attn = timm.create_model(name, img_size=size, depth=1, **words).eval().blocks[0].attn
+    x = torch.randn(2, (size // 16) ** 2 + 1, 384)
+    with torch.inference_mode():
+        benchmark(attn, x)
+
+
+@pytest.mark.parametrize("form", ["base", "training", "deployed"])
+def test_compact_ffn(benchmark, form):
+    """Of DeiT-S, in inference."""
+    model = timm.create_model("deit_small_patch16_224" if form == "base" else "hmhsa_deit_small", depth=1).eval()
+    mlp = (model.deploy() if form == "deployed" else model).blocks[0].mlp
+    x = torch.randn(8, 197, 384)
+    with torch.inference_mode():
+        benchmark(mlp, x)
+
+
 @pytest.mark.parametrize("model", ["sgformer_s", "deit_small_patch16_224"])
 def test_build_on_meta(benchmark, model):
     def build():
