@@ -52,4 +52,5 @@ def records(environment):
         values=st.lists(measured | missing, min_size=1, max_size=3).map(tuple),
         time=st.just("2026-11-21T05:10:00+00:00"),
         impl=st.none() | words,
+        form=st.none() | words,
     )

@@ -29,7 +29,7 @@ def test_every_command_is_one_that_is_tried():
         "pip install -e '.[trained]'",
         "python -m models.trained_vit vit_s14.safetensors",
     ]
-    assert (len(OURS), len(TRAINED)) == (13, 1)
+    assert (len(OURS), len(TRAINED)) == (16, 1)
 
 
 @pytest.mark.parametrize("target", ["bench", "test", "test-slow", "test-trained", "check", "microbench"])
@@ -64,8 +64,12 @@ def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
         code = run_bench.main(words)
         assert code == 0, (words, capsys.readouterr().err)
     assert len(jsonl.read(Path("runs/records.jsonl"))) == 8
-    for folder in ("runs/report", "runs/sizes", "runs/mine"):
+    for folder in ("runs/report", "runs/sizes", "runs/mine", "runs/hmhsa"):
         assert "## Results" in Path(folder, "report.md").read_text()
+    saved = re.findall(r"^\| (hmhsa_\w+) +\|.* deployed .*", Path("runs/hmhsa/report.md").read_text(), re.M)
+    assert len(set(saved)) == 4
+    assert "-18.15 %" in Path("runs/hmhsa/report.md").read_text()
+    assert Path("runs/hmhsa/cost_argument_branches.png").exists()
     mine = jsonl.read(Path("runs/mine.jsonl"))
     assert [(record.spec.model, record.spec.mode) for record in mine[:2]] == [
         ("mine.py:mine", "infer"),

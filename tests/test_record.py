@@ -169,14 +169,16 @@ def test_missing_empty_and_unwritable_files_are_named(tmp_path, environment):
 
 
 def test_schema_number_is_written(environment):
-    assert record(environment).to_dict()["schema"] == SCHEMA == 2
+    assert record(environment).to_dict()["schema"] == SCHEMA == 3
 
 
-def test_schema_1_is_read_with_the_fields_that_it_lacks_at_their_defaults(environment):
-    old = {**(one := record(environment)).to_dict(), "schema": 1}
-    for name in ("weights", "images"):
+@pytest.mark.parametrize(("schema", "lacks"), [(1, ("weights", "images", "form")), (2, ("form",))])
+def test_older_schemas_are_read_with_the_fields_that_they_lack_at_their_defaults(environment, schema, lacks):
+    old = {**(one := record(environment)).to_dict(), "schema": schema}
+    del old["form"]
+    for name in lacks:
         del old["spec"][name]
-    for value in old["values"]:
+    for value in old["values"] if schema == 1 else ():
         del value["details"]
     assert Record.from_dict(old) == one
 

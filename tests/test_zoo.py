@@ -19,9 +19,10 @@ def test_zoo_lists_every_family_sorted():
 
 
 def test_families_are_the_modules_of_the_package():
-    modules = {path.stem for path in (ROOT / "models").glob("*.py") if not path.stem.startswith("_")}
-    registering = {name for name in modules if "@register_model" in (ROOT / f"models/{name}.py").read_text()}
-    assert set(FAMILIES) == registering
+    """A family is a module of `models`, or a package in it."""
+    modules = [*(ROOT / "models").glob("[!_]*.py"), *(ROOT / "models").glob("*/__init__.py")]
+    registering = [path for path in modules if "@register_model" in path.read_text()]
+    assert {path.parent.name if path.stem == "__init__" else path.stem for path in registering} == set(FAMILIES)
 
 
 def test_timm_keeps_its_own_models():
