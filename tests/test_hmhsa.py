@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 from numpy.testing import assert_allclose
 from timm.utils import reparameterize_model
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -285,6 +286,26 @@ def test_identity_kernels_copy_the_real_maps(name):
     assert not [key for key in copying.state_dict() if ".halluc." in key]
 
 
+@pytest.mark.parametrize(
+    ("name", "stds"),
+    [
+        ("hmhsa_deit_tiny", {"ihh": 1 / 3 / 3**0.5, "chh": 1 / 3, "qkv": 0.02, "branches": 0.02}),
+        ("hmhsa_pvt_v2_b1", {"ihh": (2 / 9) ** 0.5, "chh": (2 / 8) ** 0.5, "kv": 0.02, "branches": 0.02}),
+        ("hmhsa_nextvit_small", {"ihh": 0.02, "chh": 0.02, "k": 0.02, "branches": 0.02}),
+    ],
+)
+def test_new_layers_are_drawn_by_the_bases_rule(name, stds):
+    """PyTorch's default in DeiT: uniform within 1 / sqrt(fan in), whose standard deviation is that over sqrt(3)."""
+    torch.manual_seed(0)
+    found = {}
+    for key, x in timm.create_model(name).state_dict().items():
+        for part in stds:
+            if f".{part}." in key and key.endswith("weight") and x.ndim > 1:
+                last_stage = name != "hmhsa_pvt_v2_b1" or part != "chh" or x.shape == (8, 8, 1, 1)
+                found.setdefault(part, []).extend(x.flatten().tolist() if last_stage else [])
+    assert {part: np.std(x) for part, x in found.items()} == pytest.approx(stds, rel=0.15)
+
+
 @pytest.mark.parametrize("hallucinate", HALLUCINATE)
 def test_ablations_have_the_steps_that_they_name(hallucinate):
     state = on_meta("hmhsa_deit_tiny", hallucinate=hallucinate).state_dict()
@@ -470,10 +491,14 @@ def test_deit_takes_another_size_when_told():
     assert model(torch.empty(2, 3, 64, 96, device="meta")).shape == (2, 7)
 
 
-def test_official_position_table_is_resized():
+def test_official_position_table_is_resized_as_deit_does():
+    """Bicubic, without antialias; the class token's row stays."""
+    table = torch.randn(1, 197, 192)
     model = on_meta("hmhsa_deit_tiny", img_size=384)
-    state = checkpoint_filter_fn({"pos_embed": torch.randn(1, 197, 192)}, model)
-    assert state["pos_embed"].shape == (1, 577, 192)
+    resized = checkpoint_filter_fn({"pos_embed": table}, model)["pos_embed"]
+    grid = table[:, 1:].reshape(1, 14, 14, 192).permute(0, 3, 1, 2)
+    grid = F.interpolate(grid, size=(24, 24), mode="bicubic").permute(0, 2, 3, 1).flatten(1, 2)
+    torch.testing.assert_close(resized, torch.cat([table[:, :1], grid], dim=1))
 
 
 @pytest.mark.parametrize(
