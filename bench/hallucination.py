@@ -14,7 +14,8 @@ which adds up over rows and images, holds every choice of halves and every fit, 
 
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -32,7 +33,7 @@ _CHUNK = 2**20  # numbers of features at a time, 8 MB
 _MASKED = 50.0  # below the row's largest in all heads: Swin's mask is -100, trained ViT-S/14's most is 15
 _ROUNDING = 1e-6  # of a head's logits: float32 has 1e-7, and their sums of products some more
 _RIDGE = 1e-12  # of the diagonal: equal heads have a solution, and others the one of least squares
-_STEPS, _GAIN = 20, 1e-4  # of the alternating fit: at most so many, and until none gains this share of the variance
+_STEPS, _GAIN = 20, 1e-5  # of the alternating fit: at most so many, and until a step gains less of the variance
 
 
 @dataclass(frozen=True)
@@ -159,10 +160,23 @@ class Halves:
             squares.diagonal(dim1=-2, dim2=-1)[..., others],
         )
 
+    def __getitem__(self, some: Tensor) -> "Halves":
+        """Those of some choices, where these are the only axis before the last ones."""
+        return Halves(self.inner[some], self.outer[some], self.own[some])
+
+    def flat(self) -> "Halves":
+        """With choices as the only axis before the last ones."""
+        return Halves(self.inner.flatten(0, -3), self.outer.flatten(0, -3), self.own.flatten(0, -2))
+
+    @property
+    def variance(self) -> Tensor:
+        """Squares of the hallucinated heads' logits, (..., choices)."""
+        return self.own.sum(dim=-1)
+
     def missed(self, coefficients: Tensor) -> Tensor:
         """Squared error of the predicted logits, (..., choices), summed over hallucinated heads."""
         quadratic = (coefficients * (self.inner @ coefficients)).sum(dim=(-2, -1))
-        return (self.own.sum(dim=-1) - 2 * (coefficients * self.outer).sum(dim=(-2, -1)) + quadratic).clamp_min(0)
+        return (self.variance - 2 * (coefficients * self.outer).sum(dim=(-2, -1)) + quadratic).clamp_min(0)
 
 
 def fit(halves: Halves, steps: int = _STEPS, gain: float = _GAIN) -> dict[str, Tensor]:
@@ -174,40 +188,53 @@ def fit(halves: Halves, steps: int = _STEPS, gain: float = _GAIN) -> dict[str, T
     CHH's as well: it is that where the prefix, which IHH passes unchanged, has coefficient 1. free: a kernel of its own
     for each pair of computed and hallucinated head, which no product of IHH and CHH exceeds.
     """
+    shape, halves = halves.outer.shape, halves.flat()
     inner, outer = halves.inner, halves.outer
     heads, g = inner.shape[-1] // FEATURES, outer.shape[-1]
-    whole = inner.new_zeros(heads, FEATURES)
-    whole[:, _OWN] = 1
-    whole = whole.expand(*inner.shape[:-2], heads, FEATURES)
-    copy = _product(whole, torch.eye(heads, g, dtype=inner.dtype).expand(*inner.shape[:-2], heads, g))
+    whole = inner.new_zeros(len(inner), heads, FEATURES)
+    whole[..., _OWN] = 1
+    copy = _product(whole, torch.eye(heads, g, dtype=inner.dtype).expand(len(inner), heads, g))
+    mix = _mix(halves, whole)
+    chh = _product(whole, mix)
     free = _solve(inner, outer)
-
-    def mixed(kernels: Tensor) -> Tensor:
-        """The best CHH (..., r, g) for kernels (..., r, 10)."""
-        alone = torch.eye(heads, dtype=inner.dtype).expand(*kernels.shape[:-1], heads)
-        one = _product(kernels, alone)  # (..., 10 r, r)
-        return _solve(one.mT @ inner @ one, one.mT @ outer)
-
-    def filtered(chh: Tensor) -> Tensor:
-        """The best kernels (..., r, 10) for CHH (..., r, g)."""
-        shared = (chh @ chh.mT).repeat_interleave(FEATURES, dim=-2).repeat_interleave(FEATURES, dim=-1)
-        weighed = (outer * chh.repeat_interleave(FEATURES, dim=-2)).sum(dim=-1, keepdim=True)
-        return _solve(inner * shared, weighed).squeeze(-1).reshape(*inner.shape[:-2], heads, FEATURES)
-
-    chh = _product(whole, mixed(whole))
     leading = torch.linalg.svd(free.unflatten(-2, (heads, FEATURES)), full_matrices=False).U[..., 0]
-    from_free = _product(leading, mixed(leading))
-    better = (halves.missed(from_free) < halves.missed(chh))[..., None, None]
-    kernels = torch.where(better, leading, whole)
-    found = torch.where(better, from_free, chh)
-    missed, variance = halves.missed(found), halves.own.sum(dim=-1)
+    nearest = _mix(halves, leading)
+    from_free = (halves.missed(_product(leading, nearest)) < halves.missed(chh))[:, None, None]
+    kernels, mix = torch.where(from_free, leading, whole), torch.where(from_free, nearest, mix)
+    both = _alternate(halves, kernels, mix, steps, gain)
+    return {level: one.reshape(shape) for level, one in zip(LEVELS, (copy, chh, both, free), strict=True)}
+
+
+def _alternate(halves: Halves, kernels: Tensor, mix: Tensor, steps: int, gain: float) -> Tensor:
+    """Coefficients (choices, 10 r, g) from kernels (choices, r, 10) and CHH (choices, r, g), each choice until a step
+    gains no more than `gain` of its variance: most need few steps, and a few need all."""
+    found = _product(kernels, mix)
+    missed, going = halves.missed(found), torch.arange(len(found))
     for _ in range(steps):
-        kernels = filtered(mixed(kernels))
-        found = _product(kernels, mixed(kernels))
-        before, missed = missed, halves.missed(found)
-        if bool((before - missed <= gain * variance).all()):
+        kernels = _kernels(halves, mix)
+        mix = _mix(halves, kernels)
+        found[going] = _product(kernels, mix)
+        before, missed = missed, halves.missed(found[going])
+        gains = before - missed > gain * halves.variance
+        if not gains.any():
             break
-    return dict(zip(LEVELS, (copy, chh, found, free), strict=True))
+        halves, mix, missed, going = halves[gains], mix[gains], missed[gains], going[gains]
+    return found
+
+
+def _mix(halves: Halves, kernels: Tensor) -> Tensor:
+    """The best CHH (choices, r, g) for kernels (choices, r, 10)."""
+    heads = kernels.shape[-2]
+    alone = _product(kernels, torch.eye(heads, dtype=kernels.dtype).expand(*kernels.shape[:-1], heads))  # (.., 10 r, r)
+    return _solve(alone.mT @ halves.inner @ alone, alone.mT @ halves.outer)
+
+
+def _kernels(halves: Halves, mix: Tensor) -> Tensor:
+    """The best kernels (choices, r, 10) for CHH (choices, r, g)."""
+    by_head = (mix.shape[-2], FEATURES)
+    inner = halves.inner.unflatten(2, by_head).unflatten(1, by_head) * (mix @ mix.mT)[:, :, None, :, None]
+    outer = (halves.outer.unflatten(1, by_head) * mix[:, :, None]).sum(dim=-1)
+    return _solve(inner.flatten(3, 4).flatten(1, 2), outer.flatten(1)[..., None]).reshape(-1, *by_head)
 
 
 def _product(kernels: Tensor, chh: Tensor) -> Tensor:
@@ -220,11 +247,25 @@ def _solve(products: Tensor, outer: Tensor) -> Tensor:
     heads share a coefficient and features of zeros get none."""
     scale = products.diagonal(dim1=-2, dim2=-1).clamp_min(0).sqrt()
     scale = torch.where(scale > 0, scale, 1)[..., None]
-    even = products / scale / scale.mT + _RIDGE * torch.eye(products.shape[-1], dtype=products.dtype)
+    even = (products / scale).div_(scale.mT)
+    even.diagonal(dim1=-2, dim2=-1).add_(_RIDGE)
     found: Tensor = torch.cholesky_solve(outer / scale, torch.linalg.cholesky(even)) / scale
     return found
 
 
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Run PyTorch on one thread, while entered. A fit is thousands of operators too small for a second, which would
+    wait for it every time where other work keeps the processor busy."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@_one_thread()
 def explained(
     folds: Sequence[Tensor], computed: Sequence[Sequence[int]]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
@@ -247,7 +288,7 @@ def explained(
 
 
 def _shares(halves: Halves, fitted: dict[str, Tensor]) -> dict[str, Tensor]:
-    variance = halves.own.sum(dim=-1)
+    variance = halves.variance
     everything = variance.reshape(-1, variance.shape[-1]).sum(dim=0)
     everything = everything.masked_fill(everything == 0, math.nan)
     return {

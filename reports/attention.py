@@ -14,6 +14,7 @@ METRICS = ("ccs", "entropy")
 RANDOM = "Random weights: no statement about a trained model, no comparison with the paper"
 _ALIKE = ("mode", "batch", "attention", "layout", "compile")  # maps are read in eval mode, eagerly, image by image
 _LEVELS = {"copy": "copy", "chh": "CHH", "ihh_chh": "IHH + CHH", "free": "free"}  # of `hallucination`
+_VALUE = "ihh_chh"  # the level that its value is of
 _IMAGES = 8  # as columns of a table; more are in the CSV only
 
 
@@ -75,25 +76,33 @@ def hallucination(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def numbers(frame: pd.DataFrame) -> pd.DataFrame:
-    """All numbers, a row each: what identifies the value, then of (image, block or head), name and value."""
+    """All numbers, a row each: what identifies the value, then of (image, block, head, level or choice), name and
+    value. A block without a value has an empty one."""
     return pd.DataFrame(
         [
             {**{column: one[column] for column in IDENTITY}, "of": of, "name": name, "value": value}
-            for one in looked(frame, *METRICS).to_dict("records")
+            for one in looked(frame, *METRICS, "hallucination").to_dict("records")
             for of, name, value in _numbers(one["details"])
         ]
     )
 
 
 def _numbers(details: dict[str, Any]) -> Iterator[tuple[str, str, float | None]]:
-    for name, value in details["per_image"].items():
+    for name, value in details.get("per_image", {}).items():
         yield "image", name, value
     for block in details["blocks"]:
+        name = block["name"]
         if "ccs" in block:
-            yield "block", block["name"], block["ccs"]
-        else:
+            yield "block", name, block["ccs"]
+        elif "entropy" in block:
             for number, value in enumerate(block["entropy"], 1):
-                yield "head", f"{block['name']} head {number}", value
+                yield "head", f"{name} head {number}", value
+        else:
+            yield "block", name, block["median"][_VALUE] if block["why"] == "" else None
+            for level, value in block.get("median", {}).items():
+                yield "level", f"{name} {level}", value
+            for number, value in enumerate(block.get("choices", ()), 1):
+                yield "choice", f"{name} choice {number}", value
 
 
 def warning(rows: pd.DataFrame) -> str:

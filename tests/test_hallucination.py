@@ -13,14 +13,14 @@ from timm.models import register_model
 from torch import nn
 
 from bench import photographs
-from bench.attention import capture, observe
+from bench.attention import Seen, capture, observe
 from bench.build import Case
 from bench.hallucination import LEVELS, Halves, choices, explained, features, fit, has_mask, moments, products
 from bench.metrics import all_metrics
 from bench.protocol import preset
 from bench.record import Record
 from bench.spec import Spec
-from reports.attention import hallucination
+from reports.attention import hallucination, numbers
 from reports.figures import pictures
 from reports.format import number
 from reports.frame import to_frame
@@ -121,6 +121,25 @@ def test_a_richer_level_explains_no_less_of_what_it_was_fitted_to(heads, windows
             assert math.isnan(more) or more <= 1 + 1e-12
 
 
+def test_alternation_ends_where_neither_kernels_nor_mix_can_gain_and_alone_as_together():
+    computed = choices(6, 20)
+    total = products(drawn(1, 6, 8, 21).cumsum(dim=1), GRID)
+    halves = Halves.of(total, computed)
+    before, one_step, missed = (halves.missed(fit(halves, steps)["ihh_chh"]) for steps in (0, 1, 20))
+    assert (missed < one_step).all()
+    assert (one_step < before).all()
+    alone = [fit(Halves.of(total, [one]))["ihh_chh"][0] for one in computed]
+    torch.testing.assert_close(fit(halves)["ihh_chh"], torch.stack(alone))
+
+    far = fit(halves, steps=1000, gain=0)["ihh_chh"].unflatten(1, (3, 10))  # (choices, r, 10, g), of rank 1
+    left, middle, right = torch.linalg.svd(far, full_matrices=False)
+    assert middle[..., 1].max() < 1e-9
+    parts = [left[..., 0].requires_grad_(), (middle[..., :1] * right[..., 0, :]).requires_grad_()]
+    error = halves.missed((parts[0][..., None] * parts[1][..., None, :]).flatten(1, 2)) / halves.variance
+    for slope in torch.autograd.grad(error.sum(), parts):
+        assert slope.abs().max() < 1e-3
+
+
 def test_what_the_fit_has_not_seen_is_explained_less():
     folds = [products(drawn(1, 4, 6, 21, seed=seed), GRID) for seed in range(3)]
     held_out, inside = explained(folds, choices(4, 6))
@@ -162,7 +181,7 @@ def test_choices_are_all_or_the_same_few_with_the_papers_first():
     assert some == choices(12, 20)
     assert some[0] == (0, 1, 2, 3, 4, 5)
     assert len(set(some)) == 20
-    assert all(len(set(one)) == 6 and max(one) < 12 for one in some)
+    assert all(len(set(one)) == 6 and max(one) < 12 and list(one) == sorted(one) for one in some)
 
 
 def test_a_mask_is_what_all_heads_are_far_below_in():
@@ -172,6 +191,39 @@ def test_a_mask_is_what_all_heads_are_far_below_in():
     assert has_mask(logits).tolist() == [False, True, False]
     logits[2, :, 0, 5] = -math.inf
     assert has_mask(logits).tolist() == [False, True, True]
+    logits[0, 0, 0, 0] = -math.inf  # of one head, but no number
+    assert has_mask(logits).tolist() == [True, True, True]
+
+
+def test_a_window_with_a_mask_adds_nothing():
+    logits = drawn(3, 2, 16, 16)
+    logits[1, :, 2, 3] = -300
+    found = moments(seen(logits))
+    assert (found.windows, found.masked) == (3, 1)
+    torch.testing.assert_close(found.products, products(logits[[0, 2]], (4, 4)))
+
+
+def test_a_head_that_is_constant_but_for_rounding_counts_for_nothing():
+    logits = drawn(2, 3, 16, 16)
+    logits[:, 1] = 100 + 1e-6 * logits[:, 1]
+    found = moments(seen(logits)).products
+    assert not found[10:20].any()
+    assert not found[:, 10:20].any()
+    assert found[:10, 20:].any()
+
+
+def seen(logits):
+    return Seen("block", "block", logits.softmax(dim=-1), torch.tensor(0), logits, (32, 32), {16})
+
+
+def test_threads_are_as_before_after_a_fit():
+    before = torch.get_num_threads()
+    torch.set_num_threads(before + 1)
+    try:
+        explained([products(drawn(1, 2, 6, 20), GRID)], [(0,)])
+        assert torch.get_num_threads() == before + 1
+    finally:
+        torch.set_num_threads(before)
 
 
 class Attention(nn.Module):
@@ -190,6 +242,8 @@ class Attention(nn.Module):
             logits = logits * 0 + 0.1
         if self.kind == "masked":
             logits = logits.masked_fill(torch.ones(logits.shape[-2:]).triu(1) > 0, -math.inf)
+        if self.kind == "three axes":
+            logits = logits.squeeze(0)
         p = logits.softmax(dim=-1)
         if self.kind == "reversed":  # a map, but not that of these logits
             p = p.flip(-1)
@@ -213,6 +267,9 @@ IMAGE = drawn(1, 3, 32, 32).float()
 
 
 def test_logits_are_those_of_the_map_and_only_where_asked_for():
+    [alone] = observe(Model(Attention(kind="three axes")), IMAGE, "a model", lambda seen: (seen.p, seen.logits), True)
+    assert alone[1].shape == (1, 4, 16, 16)
+    torch.testing.assert_close(alone[1].softmax(dim=-1), alone[0])
     model = Model(Attention(), Attention(kind="reversed"))
     first, second = observe(model, IMAGE, "a model", lambda seen: (seen.p, seen.logits), logits=True)
     torch.testing.assert_close(first[1].softmax(dim=-1), first[0])
@@ -221,6 +278,13 @@ def test_logits_are_those_of_the_map_and_only_where_asked_for():
     found = observe(model, IMAGE, "a model", moments, logits=True)
     assert [(one.label, one.why) for one in found] == [("blocks.0", ""), ("blocks.1", second[1])]
     assert len(capture(model, IMAGE, "a model")) == 2
+
+
+def test_keys_lie_on_the_images_grid_row_by_row():
+    wide = drawn(1, 3, 32, 64).float()
+    [(logits, found)] = observe(Model(Attention()), wide, "a model", lambda seen: (seen.logits, moments(seen)), True)
+    torch.testing.assert_close(found.products, products(logits, (4, 8)))
+    assert not torch.allclose(found.products, products(logits, (8, 4)))
 
 
 @pytest.fixture
@@ -248,13 +312,14 @@ def test_a_users_model_has_a_value_with_what_it_is_made_of(two_images):
     value = measure("vitbench_hallucination", size=(32, 32))
     assert value.status == "ok"
     assert "random weights (seed 0)" in value.note
-    assert "without 1 maps (one head): blocks.1" in value.note
+    assert "without 1 map (one head): blocks.1" in value.note
     block, alone = value.details["blocks"]
     assert value.value == value.details["levels"]["ihh_chh"] == block["median"]["ihh_chh"]
     assert (block["heads"], block["folds"], len(block["choices"])) == (4, 2, 6)
     assert block["paper"]["computed"] == [0, 1]
     assert block["worst"]["ihh_chh"] == min(block["choices"]) <= value.value <= max(block["choices"])
     assert block["best"]["ihh_chh"] == max(block["choices"])
+    assert value.details["in_sample"] == block["in_sample"] > value.value
     assert (alone["why"], "median" in alone) == ("one head", False)
 
 
@@ -320,6 +385,16 @@ def test_the_report_shows_it_by_block_and_says_where_it_comes_from(environment, 
     [row] = hallucination(frame).to_dict("records")
     assert (row["weights"], row["blocks"], row["held out"]) == (value.details["weights"], "1 of 2", "yes")
     assert row["IHH + CHH"] == number(value.value, 3)
+    table = numbers(frame)
+    assert list(zip(table["of"], table["name"], strict=True)) == [
+        ("block", "blocks.0"),
+        *(("level", f"blocks.0 {level}") for level in LEVELS),
+        *(("choice", f"blocks.0 choice {choice}") for choice in range(1, 7)),
+        ("block", "blocks.1"),
+    ]
+    block = value.details["blocks"][0]
+    assert table["value"].tolist()[:-1] == [value.value, *block["median"].values(), *block["choices"]]
+    assert math.isnan(table["value"].iloc[-1])
     [picture] = [one for one in pictures(frame) if one.name == "hallucination_blocks"]
     axes = picture.figure.axes[0]
     assert axes.lines[0].get_ydata().tolist() == [value.value, pytest.approx(math.nan, nan_ok=True)]

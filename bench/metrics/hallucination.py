@@ -104,7 +104,10 @@ def _note(shown: Show, blocks: Sequence[dict[str, Any]], images: int) -> str:
     for block in blocks:
         if block["why"]:
             without.setdefault(block["why"], []).append(block["name"])
-    note += [f"without {len(names)} maps ({why}): {', '.join(names)}" for why, names in without.items()]
+    note += [
+        f"without {len(names)} {'map' if len(names) == 1 else 'maps'} ({why}): {', '.join(names)}"
+        for why, names in without.items()
+    ]
     if masked := sum(block["masked"] for block in blocks if not block["why"]):
         note.append(
             f"without {masked} of {sum(b['windows'] for b in blocks if not b['why'])} windows, which have a mask"
