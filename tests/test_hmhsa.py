@@ -247,10 +247,12 @@ def test_ratio_is_read_as_the_fraction_that_was_meant(ratio, width):
     assert on_meta("hmhsa_deit_tiny", branches=0, ratio=ratio).blocks[0].mlp.fc2.reduce.weight.shape == (width, 768)
 
 
-def test_ratio_of_one_third_is_not_floored_below_a_whole_width():
-    """1/3 of 3 * 64 * 64 / (3 * 64 + 64) = 48 is 16, and 15.99... in floating point."""
-    model = on_meta("hmhsa_pvt_v2_b1", branches=0, ratio=1 / 3, mlp_ratios=(3, 3, 3, 3), embed_dims=(64, 64, 64, 64))
-    assert model.stages[0].blocks[0].mlp.fc2.reduce.out_features == 16
+def test_ratio_is_not_floored_below_a_whole_width():
+    """7/10 of 240 * 720 / 960 = 180 is 126, and 125.99... in floating point."""
+    model = on_meta(
+        "hmhsa_deit_tiny", branches=0, hallucinate=False, ratio=0.7, embed_dim=240, num_heads=4, mlp_ratio=3
+    )
+    assert model.blocks[0].mlp.fc2.reduce.out_features == 126
 
 
 # Ablations.
@@ -269,6 +271,29 @@ def test_plain_model_is_the_base_weight_for_weight(name):
         assert torch.equal(ours.eval()(images), base.eval()(images))
     assert ours.deploy() is ours
     assert ours.state_dict().keys() == base.state_dict().keys()
+
+
+@every_small
+def test_copied_maps_are_those_of_a_base_with_every_query_and_key_twice(name):
+    """The base's attention and block are timm's own: an oracle for how ours are put together."""
+    heads = {"hmhsa_deit_tiny": {"num_heads": 6}, "hmhsa_pvt_v2_b1": {"num_heads": (2, 2)}}
+    ours = small(name, hallucinate="copy", compact=False)
+    base = small(name, **PLAIN, **heads.get(name, {}))
+    doubled = {}
+    for key, x in ours.state_dict().items():
+        _, _, owner = key.rpartition(".")[0].rpartition("attn.") if "attn." in key else key.partition("e_mhsa.")
+        if owner.startswith("qkv"):
+            q, k, v = x.split([len(x) // 4, len(x) // 4, len(x) // 2])
+            x = torch.cat([q, q, k, k, v])
+        elif owner.startswith("kv"):
+            k, v = x.split([len(x) // 3, 2 * len(x) // 3])
+            x = torch.cat([k, k, v])
+        elif owner.split(".")[0] in ("q", "k"):
+            x = torch.cat([x, x])
+        doubled[key] = x
+    base.load_state_dict(doubled)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(small_images()), base(small_images()), rtol=1e-10, atol=1e-10)
 
 
 @every_small
@@ -304,6 +329,17 @@ def test_new_layers_are_drawn_by_the_bases_rule(name, stds):
                 last_stage = name != "hmhsa_pvt_v2_b1" or part != "chh" or x.shape == (8, 8, 1, 1)
                 found.setdefault(part, []).extend(x.flatten().tolist() if last_stage else [])
     assert {part: np.std(x) for part, x in found.items()} == pytest.approx(stds, rel=0.15)
+
+
+@pytest.mark.parametrize("words", [{"branches": 0}, {"compact": "narrow"}], ids=["deployed", "narrow"])
+@pytest.mark.parametrize("name", ["hmhsa_deit_tiny", "hmhsa_pvt_v2_b1", "hmhsa_nextvit_small"])
+def test_new_ffn_layers_are_drawn_by_the_bases_rule(name, words):
+    torch.manual_seed(0)
+    for module in timm.create_model(name, **words).modules():
+        if hasattr(module, "fc1"):
+            weights = [p for key, p in module.named_parameters() if key.endswith("weight") and "dwconv" not in key]
+            assert [p.std().item() for p in weights] == pytest.approx([0.02] * len(weights), rel=0.1)
+            assert not any(p.any() for key, p in module.named_parameters() if key.endswith("bias"))
 
 
 @pytest.mark.parametrize("hallucinate", HALLUCINATE)
