@@ -24,6 +24,7 @@ import timm
 import torch
 import torch.nn.functional as F
 import typer
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy.stats import t as student
 from timm.optim import create_optimizer_v2
@@ -33,7 +34,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import models
 from bench import attention, environment
 from bench.statistics import CONFIDENCE
-from reports.style import all_looks, styled
+from reports.style import BASE_LINE, all_looks, styled
 
 HERE = Path(__file__).resolve().parent
 FASHION = Path("/usr/share/datasets/fashion-mnist")
@@ -50,7 +51,9 @@ Data = Annotated[Path, typer.Option("--data", help="Folder of Fashion-MNIST's fo
 Digits = Annotated[bool, typer.Option("--digits", help="scikit-learn's digits instead: a check of the script.")]
 Device = Annotated[str | None, typer.Option("--device", help="cuda where there is one, if not said.")]
 Threads = Annotated[int | None, typer.Option("--threads", help="CPU threads.")]
-Out = Annotated[Path | None, typer.Option("--out", help="File of results; beside this script if not said.")]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="File of results; beside this script, of digits in runs/, if not said.")
+]
 
 
 class Split(NamedTuple):
@@ -220,6 +223,11 @@ def ccs(record: Record, pairs: str = "all") -> list[float]:
     return [float(one) for one in found]
 
 
+def accuracy(record: Record) -> float:
+    """In per cent, of the test images."""
+    return 100 * record["accuracy"]
+
+
 def mean_ccs(record: Record, pairs: str = "all") -> float:
     return float(np.mean(ccs(record, pairs)))
 
@@ -261,9 +269,9 @@ def tables(runs: dict[str, list[Record]]) -> str:
         "|---|---|---|---|---|---|",
     ]
     for arm, records in runs.items():
-        accuracy, trained = (_pm([100 * one[name] for one in records], 2) for name in ("accuracy", "train_accuracy"))
+        tested, trained = (_pm([100 * one[name] for one in records], 2) for name in ("accuracy", "train_accuracy"))
         sizes = f"{records[0]['parameters']:,} | {records[0]['macs']:,}"
-        lines.append(f"| {arm} | {sizes} | {accuracy} | {trained} | {_pm([mean_ccs(one) for one in records], 4)} |")
+        lines.append(f"| {arm} | {sizes} | {tested} | {trained} | {_pm([mean_ccs(one) for one in records], 4)} |")
     lines += [
         "",
         "Differences, paired by seed, with the 95 % interval; in brackets the true difference that so many seeds",
@@ -274,7 +282,7 @@ def tables(runs: dict[str, list[Record]]) -> str:
     ]
     for one, other in PAIRS:
         cells = [f"{one} - {other}"]
-        for value, digits in ((lambda run: 100 * run["accuracy"], 2), (mean_ccs, 4)):
+        for value, digits in ((accuracy, 2), (mean_ccs, 4)):
             gaps = [value(a) - value(b) for a, b in zip(runs[one], runs[other], strict=True)]
             middle, half = interval(gaps)
             low, high = middle - half, middle + half
@@ -294,6 +302,16 @@ def tables(runs: dict[str, list[Record]]) -> str:
     for arm, records in runs.items():
         kinds = [_pm([mean_ccs(one, kind) for one in records], 4) for kind in ("real", "hallucinated", "across")]
         lines.append(f"| {arm} | {' | '.join(kinds)} |")
+    blocks = range(len(ccs(runs[BASE][0])))
+    lines += [
+        "",
+        "CCS of all pairs by block.",
+        "",
+        f"| arm | {' | '.join(f'block {block + 1}' for block in blocks)} |",
+        "|---" * (len(blocks) + 1) + "|",
+    ]
+    for arm, records in runs.items():
+        lines.append(f"| {arm} | {' | '.join(_pm([ccs(one)[block] for one in records], 3) for block in blocks)} |")
     return "\n".join(lines)
 
 
@@ -304,41 +322,34 @@ def _pm(samples: Sequence[float], digits: int) -> str:
 
 @styled
 def draw(runs: dict[str, list[Record]], path: Path) -> None:
-    """Accuracy a seed, accuracy differences, CCS by block."""
-    figure = Figure(figsize=(9.6, 3.6), layout="constrained")
-    left, middle, right = figure.subplots(1, 3, width_ratios=(3, 3, 4))
+    """Accuracy and CCS, by arm and as differences: faint marks are seeds, with them the mean and its interval."""
+    figure = Figure(figsize=(8, 6.4), layout="constrained")
     looks = dict(zip(runs, all_looks(), strict=False))
-    accuracies = {arm: [100 * one["accuracy"] for one in records] for arm, records in runs.items()}
-    for values in zip(*accuracies.values(), strict=True):
-        left.plot(range(len(runs)), values, color="#bbbbbb", linewidth=0.8, zorder=1)
-    for place, (arm, values) in enumerate(accuracies.items()):
-        left.plot([place] * len(values), values, linestyle="", markersize=4, alpha=0.6, **looks[arm])
-        center, half = interval(values)
-        left.errorbar(place + 0.18, center, half, **looks[arm])
-    left.set_xticks(range(len(runs)), list(runs))
-    left.set_xlim(-0.5, len(runs) - 0.5)
-    left.set_title("Test accuracy (%), a line a seed", fontsize="medium")
-
-    for place, (one, other) in enumerate(PAIRS):
-        gaps = [a - b for a, b in zip(accuracies[one], accuracies[other], strict=True)]
-        center, half = interval(gaps)
-        middle.plot([place] * len(gaps), gaps, "o", color="#999999", markersize=3)
-        middle.errorbar(place + 0.18, center, half, color="#000000", marker="D")
-    middle.axhline(0, color="#777777", linestyle="--", linewidth=1)
-    middle.set_xticks(range(len(PAIRS)), [f"{one}\n- {other}" for one, other in PAIRS])
-    middle.set_xlim(-0.5, len(PAIRS) - 0.5)
-    middle.set_title("Difference of accuracy (points)", fontsize="medium")
-
-    for shift, (arm, records) in enumerate(runs.items()):
-        centers, halves = zip(*(interval(values) for values in zip(*map(ccs, records), strict=True)), strict=True)
-        places = [block + 0.06 * (shift - 1) for block in range(1, len(centers) + 1)]
-        right.errorbar(places, centers, halves, label=arm, **looks[arm])
-    right.set_xticks(range(1, len(centers) + 1))
-    right.set_xlabel("block")
-    right.set_ylim(0, 1)
-    right.legend()
-    right.set_title("CCS of all head pairs", fontsize="medium")
+    measures = {"Test accuracy (%)": ("accuracy (points)", accuracy), "CCS of all head pairs": ("CCS", mean_ccs)}
+    for (title, (gap, value)), (left, right) in zip(measures.items(), figure.subplots(2, 2), strict=True):
+        found = {arm: [value(one) for one in records] for arm, records in runs.items()}
+        for values in zip(*found.values(), strict=True):
+            left.plot(range(len(runs)), values, color="#cccccc", linewidth=0.8, zorder=1)
+        for place, (arm, values) in enumerate(found.items()):
+            _dots(left, place, values, looks[arm])
+        for place, (one, other) in enumerate(PAIRS):
+            gaps = [a - b for a, b in zip(found[one], found[other], strict=True)]
+            _dots(right, place, gaps, {"color": "#000000", "marker": "D"})
+        right.axhline(0, **BASE_LINE)
+        left.set_title(f"{title}; a line joins a seed's", fontsize="medium")
+        right.set_title(f"Difference of {gap}", fontsize="medium")
+        left.set_xticks(range(len(runs)), list(runs))
+        right.set_xticks(range(len(PAIRS)), [f"{one} - {other}" for one, other in PAIRS])
+        for axes in (left, right):
+            axes.set_xlim(-0.5, 2.5)
     figure.savefig(path, dpi=150)
+
+
+def _dots(axes: Axes, place: int, values: Sequence[float], look: Mapping[str, Any]) -> None:
+    """A faint mark a value, and beside them their mean with its interval."""
+    axes.plot([place] * len(values), values, linestyle="", markersize=4, alpha=0.5, **look)
+    middle, half = interval(values)
+    axes.errorbar(place + 0.2, middle, half, **look)
 
 
 # ---- commands
@@ -350,7 +361,12 @@ def _start(device: str | None, threads: int | None) -> str:
     return device or ("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def _results(out: Path | None, digits: bool) -> Path:
+    return out or (Path("runs", "hmhsa-digits") if digits else HERE) / "results.jsonl"
+
+
 def _append(path: Path, record: Record) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(record, allow_nan=False) + "\n")
 
@@ -366,7 +382,7 @@ def train(
 ) -> None:
     """Train every arm with every seed, seed by seed; runs that the file of results holds are left out."""
     config, device = experiment(digits), _start(device, threads)
-    path = out or HERE / f"results{'-digits' if digits else ''}.jsonl"
+    path = _results(out, digits)
     done = {(one["arm"], one["seed"], one["config"]) for one in read(path)}
     train_split, test_split = load(config, data)
     for seed in map(int, seeds.split(",")) if seeds else range(config["seeds"]):
@@ -402,7 +418,7 @@ def report(
     picture: Annotated[Path | None, typer.Option("--picture", help="PNG; beside the results if not said.")] = None,
 ) -> None:
     """Print the tables and draw the picture, of the seeds that all arms have."""
-    path = out or HERE / f"results{'-digits' if digits else ''}.jsonl"
+    path = _results(out, digits)
     runs = balanced(read(path), experiment(digits))
     if len(runs[BASE]) < 2:
         sys.exit(f"error: {path} holds {len(runs[BASE])} complete seeds of this config.toml, and 2 are needed.")
