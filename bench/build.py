@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from bench.errors import Skip, UsageError, one_line, place
-from bench.model import create, deployable, deploys, image_shape
+from bench.model import create, deploys, image_shape, offered
 from bench.names import default_size, is_function
 from bench.precision import set_switches, weight_dtype
 from bench.protocol import Protocol
@@ -59,15 +59,21 @@ class Case:
     @property
     def impl(self) -> str | None:
         """The route through the model that is in force; None for a model that has no such choice."""
-        return getattr(self._module, "impl", None)
+        impl = getattr(self._as_constructed, "impl", None)
+        return impl if isinstance(impl, str) else None
 
     @property
     def form(self) -> str | None:
-        """`deployed` or `training`; None for a model that has no deployed form."""
-        return None if deployable(self._module) is None else "deployed" if deploys(self.spec) else "training"
+        """`deployed` or `training`, by the model's own word (`form`) where it has one; None for a model that has no
+        deployed form."""
+        module = self._as_constructed
+        if offered(module, "deploy") is None:
+            return None
+        form = getattr(module, "form", "deployed" if deploys(self.spec) else "training")
+        return form if isinstance(form, str) else None
 
-    @property
-    def _module(self) -> nn.Module:
+    @cached_property
+    def _as_constructed(self) -> nn.Module:
         """The model, without numbers where it was not built yet."""
         return self.__dict__.get("model") or create(self.spec, "meta")
 

@@ -25,7 +25,7 @@ def create(spec: Spec, device: str, attention: str | None = None) -> nn.Module:
     its pre-training module, in train mode.
 
     A model with a deployed form is measured in it, in mode `infer`, but where the Spec asks for the training form; one
-    that chooses its route (`impl`) is told the Spec's device. attention overrides the Spec's path. A size other than
+    that chooses its route (`impl`) is told device and size. attention overrides the Spec's path. A size other than
     the model's own is passed as `img_size` where the constructor takes one. Raises Skip if the model has no
     pre-training step.
     """
@@ -40,19 +40,27 @@ def create(spec: Spec, device: str, attention: str | None = None) -> nn.Module:
             module = _construct(spec, constructor).to("meta")  # it asks for numbers, as in linspace(...)[i].item()
     if spec.weights not in (RANDOM, PRETRAINED):
         load(module, spec.weights, getattr(_family(spec.model), "checkpoint_filter_fn", None))
-    choose_impl: Any = getattr(module, "choose_impl", None)
+    choose_impl = offered(module, "choose_impl", spec.device, spec.size)
     if choose_impl is not None:
-        choose_impl(spec.device)
-    deploy = deployable(module)
+        choose_impl()
+    deploy = offered(module, "deploy")
     if deploy is not None and deploys(spec):
-        module = deploy()
+        deployed = deploy()
+        module = module if deployed is None else _module(deployed)  # None: it was done in place
     return module.train(spec.mode == "pretrain")
 
 
-def deployable(module: nn.Module) -> Callable[[], nn.Module] | None:
-    """The module's `deploy()`, which makes and returns its form for inference, if it has one."""
-    deploy: Any = getattr(module, "deploy", None)
-    return deploy if callable(deploy) else None
+def offered(module: nn.Module, name: str, *arguments: Any) -> Callable[[], Any] | None:
+    """The call `module.name(*arguments)`, if the module has a method that takes them: a user's own may call something
+    else by one of our names."""
+    method: Any = getattr(module, name, None)
+    if not callable(method):
+        return None
+    try:
+        inspect.signature(method).bind(*arguments)
+    except (TypeError, ValueError):
+        return None
+    return partial(method, *arguments)
 
 
 def deploys(spec: Spec) -> bool:

@@ -73,7 +73,7 @@ def _arguments(words: Sequence[str]) -> dict[str, tuple[JsonScalar, ...]]:
 
 def _argument(word: str) -> tuple[str, tuple[JsonScalar, ...]]:
     """`key=value` or `key=value,value` of `--model-arg`: each value as JSON (numbers, true, false, null), else as it
-    stands; a word that holds a comma is written in the double quotes of JSON."""
+    stands; a word that holds a comma stands alone, in the double quotes of JSON."""
     key, separator, text = word.partition("=")
     if not (separator and key.isidentifier()):
         raise UsageError(f"--model-arg {word}: want name=value, as in --model-arg drop_path_rate=0.1")
@@ -84,6 +84,8 @@ def _argument(word: str) -> tuple[str, tuple[JsonScalar, ...]]:
     texts = text.split(",") if isinstance(whole, str) and whole == text else [text]
     if len(texts) > 1 and "" in texts:
         raise UsageError(f"--model-arg {word}: a value is missing; write {key}=A,B")
+    if len(texts) > 1 and '"' in text:
+        raise UsageError(f"--model-arg {word}: a quoted word can't be one of several values; give it a run of its own")
     values = [_value(one) for one in texts]
     if not all(isinstance(value, str | int | float | bool | None) for value in values):
         raise UsageError(f"--model-arg {word}: want one number, word, true, false or null")

@@ -13,7 +13,7 @@ from reports.frame import AXES, CELL, IDENTITY, varying
 
 COUNTS = ("params", "macs", "macs_fvcore", "activations", "peak_live_bytes")  # the same each time
 METRICS = (*COUNTS, "peak_memory", "latency", "throughput")
-_SAME = [axis for axis in AXES if axis not in ("weights", "images", "arguments", "form")]
+_SAME = [axis for axis in AXES if axis not in ("weights", "images", "arguments")]
 _NUMBERS = ["value", "low", "high"]
 CHANGE = ["change_percent", "low_percent", "high_percent"]
 

@@ -15,7 +15,11 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.attention import capture
-from bench.model import fused_attention
+from bench.build import Case
+from bench.metrics import all_metrics
+from bench.model import create, fused_attention
+from bench.protocol import preset
+from bench.spec import Spec
 from models.hmhsa import checkpoint_filter_fn
 from models.hmhsa.attention import HallucinatedAttention
 from models.hmhsa.ffn import Branches
@@ -429,6 +433,22 @@ def test_training_updates_the_statistics_over_all_tokens():
     torch.testing.assert_close(branch.norm.running_mean, 0.1 * projected.mean(0), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("words", "forms"),
+    [({}, ("training", "deployed")), ({"branches": 0}, ("deployed", "deployed")), ({"compact": False}, (None, None))],
+)
+def test_form_is_what_the_ffns_are(words, forms):
+    model = on_meta("hmhsa_deit_tiny", **words)
+    assert (model.form, model.deploy().form) == forms
+
+
+@pytest.mark.parametrize("words", [{}, {"hallucinate": "chh+ihh", "compact": "narrow"}, {"compact": "fc1"}])
+@pytest.mark.parametrize("name", ["hmhsa_deit_tiny", "hmhsa_pvt_v2_b1"])
+def test_new_layers_are_of_the_type_that_the_model_is_asked_for(name, words):
+    model = on_meta(name, dtype=torch.bfloat16, **words)
+    assert {p.dtype for p in model.parameters()} == {torch.bfloat16}
+
+
 # Routes.
 
 
@@ -500,14 +520,36 @@ def test_sdpa_stores_no_map():
 def test_auto_chooses_by_attention_path_device_and_size(fused, device, size, impl):
     with fused_attention(fused):
         model = on_meta("hmhsa_deit_tiny", img_size=size)
-    model.choose_impl(device)
+    model.choose_impl(device, (size, size))
     assert model.impl == impl
     assert {m.impl for m in model.modules() if isinstance(m, HallucinatedAttention)} == {impl}
 
 
+@pytest.mark.parametrize("name", ["hmhsa_pvt_v2_b1", "hmhsa_nextvit_small"])
+def test_auto_stores_no_large_map_of_a_convolutional_base(name):
+    model = on_meta(name)
+    assert model.impl == ("sdpa" if torch.cuda.is_available() else "folded")  # at the size of its config
+    model.choose_impl("cpu", (896, 896))
+    assert model.impl == "sdpa"
+
+
+def test_auto_of_deit_goes_by_the_size_that_it_was_built_for():
+    assert on_meta("hmhsa_deit_tiny", img_size=448).impl == "sdpa"
+
+
+@pytest.mark.parametrize("impl", ["reference", "maps", "folded", "sdpa"])
+def test_macs_counted_on_meta_are_those_that_run(impl):
+    spec = Spec("hmhsa_pvt_v2_b1", size=(64, 64), model_args=(("impl", impl),))
+    model = create(spec, "cpu")
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.zeros(1, 3, 64, 64))
+    assert Case(spec, preset("quick")).impl == impl
+    assert all_metrics()["macs"].measure(Case(spec, preset("quick"))).value == counter.get_total_flops() / 2
+
+
 def test_a_route_that_was_asked_for_stays():
     model = on_meta("hmhsa_deit_tiny", impl="maps")
-    model.choose_impl("cuda")
+    model.choose_impl("cuda", (224, 224))
     assert model.impl == "maps"
 
 
@@ -556,6 +598,7 @@ def test_official_position_table_is_resized_as_deit_does():
         ("hmhsa_deit_tiny", {"hallucinate": False, "impl": "sdpa"}, "impl='sdpa' is a way to hallucinate"),
         ("hmhsa_deit_tiny", {"qk_norm": True}, "no qk_norm"),
         ("hmhsa_deit_tiny", {"scale_attn_norm": True}, "no scale_attn_norm"),
+        ("hmhsa_deit_tiny", {"dynamic_img_size": True}, r"dynamic_img_size=True changes\. Use img_size"),
         ("hmhsa_pvt_v2_b1", {"linear": True}, "linear=True"),
     ],
 )
@@ -565,9 +608,9 @@ def test_bad_arguments_are_refused_with_a_way_out(name, words, message):
 
 
 def test_grid_that_does_not_match_the_keys_is_refused():
-    model = on_meta("hmhsa_deit_tiny", dynamic_img_size=True)
+    attention = on_meta("hmhsa_deit_tiny").blocks[0].attn
     with pytest.raises(ValueError, match=r"a 14x14 grid of keys, and got 17 tokens, 1 of them beside the grid\. Use"):
-        model(torch.empty(1, 3, 64, 64, device="meta"))
+        attention(torch.empty(1, 17, 192, device="meta"))
 
 
 def test_masked_attention_is_refused():

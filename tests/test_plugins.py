@@ -7,7 +7,11 @@ import pytest
 
 import run_bench
 from bench import jsonl, plugins
+from bench.build import Case
 from bench.errors import UsageError
+from bench.metrics import all_metrics
+from bench.protocol import preset
+from bench.spec import Spec
 
 PLUGIN = """
 import torch
@@ -223,3 +227,54 @@ def test_arguments_are_read_as_json_or_as_words(word, value):
 def test_a_function_that_is_not_there_says_what_is(plugin):
     with pytest.raises(UsageError, match="it has Colours, colours, broken, nothing"):
         plugins.function("mine.py:colour")
+
+
+FOREIGN = """
+from torch import nn
+
+
+class Foreign(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.impl = nn.Linear(2, 2)
+        self.layer = nn.Conv2d(3, 5, 1)
+
+    def choose_impl(self):
+        raise AssertionError
+
+    def deploy(self, target):
+        raise AssertionError
+
+    def forward(self, x):
+        return self.layer(x).mean((2, 3))
+
+
+def foreign():
+    return Foreign()
+
+
+def in_place():
+    model = Foreign()
+    model.choose_impl = "auto"
+    model.deploy = lambda: setattr(model, "layer", nn.Conv2d(3, 2, 1))
+    return model
+"""
+
+
+def test_methods_of_a_users_own_that_share_our_names_are_left_alone(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("foreign.py").write_text(FOREIGN)
+    case = Case(Spec("foreign.py:foreign"), preset("quick"))
+    assert all_metrics()["params"].measure(case).value == 5 * 3 + 5 + 2 * 2 + 2
+    assert (case.impl, case.form) == (None, None)
+
+
+def test_users_model_is_deployed_in_place(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("foreign.py").write_text(FOREIGN)
+    found = {}
+    for mode, form in (("infer", "auto"), ("infer", "training"), ("train", "auto")):
+        case = Case(Spec("foreign.py:in_place", mode=mode, form=form), preset("quick"))
+        found[mode, form] = case.form, all_metrics()["params"].measure(case).value
+    assert found["infer", "auto"] == ("deployed", 2 * 3 + 2 + 6)
+    assert found["infer", "training"] == found["train", "auto"] == ("training", 5 * 3 + 5 + 6)

@@ -46,15 +46,16 @@ class Hallucination(nn.Module):
     prefix leading tokens (a class token) are not on the grid, and the filter leaves them as they are.
     """
 
-    def __init__(self, real: int, steps: tuple[str, ...], axis: str, prefix: int):
+    def __init__(self, real: int, steps: tuple[str, ...], axis: str, prefix: int, like: Tensor):
         super().__init__()
         self.steps = steps
         self.axis = axis
         self.prefix = prefix
+        where = {"device": like.device, "dtype": like.dtype}
         if "ihh" in steps:
-            self.ihh = nn.Conv2d(real, real, 3, padding=1, groups=real, bias=False)
+            self.ihh = nn.Conv2d(real, real, 3, padding=1, groups=real, bias=False, **where)
         if "chh" in steps:
-            self.chh = nn.Conv2d(real, real, 1, bias=False)
+            self.chh = nn.Conv2d(real, real, 1, bias=False, **where)
 
     def forward(self, logits: Tensor, q: Tensor, k: Tensor, grid: Grid, impl: str) -> Tensor:
         """Real logits (B, h/2, N, M), and the q and k (B, h/2, ., D) whose products they are -> hallucinated logits."""
@@ -127,7 +128,7 @@ class HallucinatedAttention(nn.Module):
     number of heads that can't be halved.
     """
 
-    grid: Grid | None = None  # of the keys, where all images have one size
+    pads: bool  # v to the width of q and k: the CPU's fused kernel takes no other, the GPU's do
 
     def __init__(self, base: nn.Module, options: Options, prefix: int):
         super().__init__()
@@ -141,7 +142,7 @@ class HallucinatedAttention(nn.Module):
         self.scale = base.scale
         self.fused_attn = base.fused_attn
         self.impl = options.impl
-        self.halluc = Hallucination(self.num_heads // 2, options.steps, options.axis, prefix)
+        self.halluc = Hallucination(self.num_heads // 2, options.steps, options.axis, prefix, base.proj.weight)
         self.attn_drop = base.attn_drop
         self.proj = base.proj
         self.proj_drop = base.proj_drop
@@ -153,7 +154,7 @@ class HallucinatedAttention(nn.Module):
             raise ValueError(
                 f"hMHSA filters a {grid[0]}x{grid[1]} grid of {'queries' if self.halluc.axis == 'query' else 'keys'}, "
                 f"and got {tokens} tokens, {self.halluc.prefix} of them beside the grid. Use images of the size "
-                "that the model was built for (DeiT: img_size), or that its reductions divide (Next-ViT)."
+                "that the model was built for (DeiT: img_size), or of a multiple of 32 a side (Next-ViT)."
             )
         q, k, v = (split_heads(x, self.head_dim) for x in (q * self.scale, k, v))
         out = self.fused(q, k, v, grid) if self.impl == "sdpa" and self.fused_attn else self.explicit(q, k, v, grid)
@@ -175,8 +176,7 @@ class HallucinatedAttention(nn.Module):
 
     def fused_heads(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
         """q, k (B, n, ., w), v (B, n, M, D) -> (B, n, N, D)."""
-        wider = q.shape[-1] - v.shape[-1]
-        if wider and q.device.type == "cpu":  # its kernel takes equal widths
-            v = F.pad(v, (0, wider))
+        if self.pads:
+            v = F.pad(v, (0, q.shape[-1] - v.shape[-1]))
         dropout = self.attn_drop.p if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, dropout_p=dropout, scale=1.0)[..., : self.head_dim]

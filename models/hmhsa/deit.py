@@ -33,8 +33,11 @@ class HMHSADeiT(Compacted, VisionTransformer):
 
     def __init__(self, embed_dim: int, num_heads: int | None = None, **words):
         options = Options.take(words)
-        words["num_heads"] = num_heads or embed_dim // (HEAD_DIM if options.hallucinate else 64)
-        super().__init__(embed_dim=embed_dim, **words)
+        if num_heads is None:
+            num_heads = embed_dim // (HEAD_DIM if options.hallucinate else 64)
+        if words.get("dynamic_img_size") and options.hallucinate:
+            raise ValueError("hMHSA needs the grid of its keys, which dynamic_img_size=True changes. Use img_size.")
+        super().__init__(embed_dim=embed_dim, num_heads=num_heads, **words)
         self.change(
             options,
             [(block, "attn") for block in self.blocks],
@@ -43,8 +46,11 @@ class HMHSADeiT(Compacted, VisionTransformer):
             init_weights_vit_timm,
         )
 
+    def default_size(self) -> tuple[int, int]:
+        return self.patch_embed.img_size
+
     def set_input_size(self, *args, **kwargs) -> None:
-        """As timm's; the grid of the keys follows."""
+        """As timm's; the grid of the keys follows, and not the route (`choose_impl`)."""
         super().set_input_size(*args, **kwargs)
         for module in self.modules():
             if isinstance(module, DeiTAttention):

@@ -97,7 +97,9 @@ def compact(mlp: nn.Module, options: Options) -> None:
         hidden = round((1 + options.exact_ratio) / 2 * hidden)  # (1 + t) / 2 of the MACs, as cFFN has
         mlp.fc1, mlp.fc2 = layer_like(mlp.fc1, dim, hidden), layer_like(mlp.fc2, hidden, dim)
         if hasattr(mlp, "dwconv"):
-            mlp.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden)
+            weight = mlp.dwconv.weight
+            where = {"device": weight.device, "dtype": weight.dtype}
+            mlp.dwconv = nn.Conv2d(hidden, hidden, 3, padding=1, groups=hidden, **where)
     elif options.compact == "fc1":
         mlp.fc1 = Factors(mlp.fc1, options)
     elif options.compact:

@@ -40,8 +40,9 @@ class HMHSAPVTv2(Compacted, PyramidVisionTransformerV2):
         options = Options.take(words)
         if words.get("linear") and options.hallucinate:
             raise ValueError("hMHSA is not defined for linear=True (PVTv2-Li). Use linear=False or hallucinate=False.")
-        words["num_heads"] = num_heads or tuple(C // (HEAD_DIM if options.hallucinate else 64) for C in embed_dims)
-        super().__init__(embed_dims=embed_dims, **words)
+        if num_heads is None:
+            num_heads = tuple(C // (HEAD_DIM if options.hallucinate else 64) for C in embed_dims)
+        super().__init__(embed_dims=embed_dims, num_heads=num_heads, **words)
         blocks = [block for stage in self.stages for block in stage.blocks]
         self.change(
             options,
