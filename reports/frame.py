@@ -31,7 +31,7 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
             "model": record.spec.model,
             **_axes(record.spec),
             "impl": record.impl,
-            "form": record.form,
+            "form": record.form or "",
             "environment": record.environment.fingerprint,
             "preset": record.protocol.preset,
             "time": record.time,
@@ -79,7 +79,7 @@ def series(frame: pd.DataFrame, *without: str) -> pd.Series:
     """Each row's model and what else tells rows apart, `without` some axes: a line of a picture, a row of a table."""
     apart = [name for name in varying(frame) if name not in (*without, "impl")]
     words = [
-        " ".join([model, *(_word(*each) for each in zip(apart, values, strict=True) if each[1])])
+        " ".join([model, *(_word(*each) for each in zip(apart, values, strict=True) if each[1] != "")])
         for model, *values in frame[["model", *apart]].to_numpy().tolist()
     ]
     return pd.Series(words, index=frame.index, dtype=str)

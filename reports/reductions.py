@@ -36,10 +36,10 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     """`changes` as words: a row a cell, a column a metric, `-` where not both have the number."""
     metrics = [metric for metric in METRICS if metric in set(rows["metric"])]
     keys = varying(rows)
-    if rows["form"].notna().any() and "form" not in keys:
+    if rows["form"].any() and "form" not in keys:
         keys.append("form")  # said even where it is the same: the base has none
     words = []
-    for _, own in rows.fillna({"impl": "", "form": ""}).groupby([*CELL, "against"], sort=False):
+    for _, own in rows.fillna({"impl": ""}).groupby([*CELL, "against"], sort=False):
         numbers: Row = {row["metric"]: row for row in own.to_dict("records")}
         row: Row = {key: own[key].iloc[0] for key in ("model", "against", *keys)}
         words.append(row | {name(metric): _word(metric, numbers.get(metric)) for metric in metrics})

@@ -38,7 +38,7 @@ def memory(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """For each memory metric with numbers at more than one batch, or size: a row a model, a column each, as words."""
     tables = {}
     for metric in MEMORY:
-        rows = measured(frame, metric).fillna({"impl": "", "form": ""})
+        rows = measured(frame, metric).fillna({"impl": ""})
         shown = scale(metric, "B")
         for axis, title in (("batch", "batch sizes"), ("size", "image sizes")):
             keys = ["model", *(name for name in varying(rows) if name != axis)]

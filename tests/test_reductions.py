@@ -33,7 +33,7 @@ def records(environment):
 @pytest.fixture
 def frame_of(records):
     """Their tidy frame; form as given."""
-    return lambda *cells, form=None: to_frame(records(*cells)).assign(form=form)
+    return lambda *cells, form="": to_frame(records(*cells)).assign(form=form)
 
 
 @pytest.fixture
@@ -174,13 +174,13 @@ def test_what_was_not_measured_of_both_is_a_dash_and_nothing_is_invented(frame_o
 
 def test_rows_tell_cells_apart_by_form_arguments_and_impl(records):
     cells = [(Spec(OWN, model_args=arguments), params(1)) for arguments in ({}, {"branches": 2})]
-    frame = to_frame(records(*cells, (Spec(BASE), params(2)))).assign(form=["deployed", "training", None])
+    frame = to_frame(records(*cells, (Spec(BASE), params(2)))).assign(form=["deployed", "training", ""])
     table = reductions.table(reductions.changes(frame))
     assert table[["arguments", "form"]].to_numpy().tolist() == [["", "deployed"], ["branches=2", "training"]]
-    frame = frame.assign(form=["deployed", "deployed", None], impl=["a", "b", None])
+    frame = frame.assign(form=["deployed", "deployed", ""], impl=["a", "b", None])
     table = reductions.table(reductions.changes(frame))
     assert table[["impl", "form"]].to_numpy().tolist() == [["a", "deployed"], ["b", "deployed"]]
-    assert "form" not in reductions.table(reductions.changes(frame.assign(form=None)))
+    assert "form" not in reductions.table(reductions.changes(frame.assign(form="")))
 
 
 def test_what_to_measure_is_a_command_line(frame_of):
@@ -213,7 +213,7 @@ def test_published_changes_are_those_of_the_claims():
 
 
 def test_published_changes_stand_beside_ours_at_their_conditions(frame_of):
-    def measured(*cells, form=None):
+    def measured(*cells, form=""):
         frame = frame_of(*cells, form=form)
         return reductions.published(frame, reductions.changes(frame))
 

@@ -20,7 +20,7 @@ from reports import tables
 from reports.claims import load, published_top1
 from reports.figures import pictures
 from reports.format import cell, heading, number
-from reports.frame import latest, to_frame
+from reports.frame import latest, series, to_frame
 from reports.report import write
 
 ROOT = Path(__file__).parent.parent
@@ -330,3 +330,10 @@ def test_published_accuracies_are_those_of_the_claims():
     assert top1[["sgformer_s", "sgformer_m", "sgformer_b"]].tolist() == [83.2, 84.1, 84.7]
     assert (top1["swin_tiny_patch4_window7_224"], top1["deit_small_patch16_224"]) == (81.2, 79.9)
     assert isinstance(published, pd.DataFrame)
+
+
+def test_series_name_a_form_only_where_there_is_one(records):
+    frame = to_frame([dataclasses.replace(records[0], form="deployed"), *records[1:]])
+    words = {word for one in series(frame) for word in one.split()}
+    assert "deployed" in words
+    assert not {"nan", "None"} & words
