@@ -23,6 +23,7 @@ from bench.metrics import all_metrics
 from bench.model import create
 from bench.protocol import preset
 from bench.spec import Spec
+from tests.blocks import Blocks
 
 PROTOCOL = preset("quick", 1)
 
@@ -155,21 +156,6 @@ class Attention(nn.Module):
         if self.kind != "hidden":
             p = self.attn_drop(p)
         return (p @ v).transpose(1, 2).flatten(2)
-
-
-class Blocks(nn.Module):
-    """Patches of 8 pixels, and one attention of each kind."""
-
-    def __init__(self, *blocks, img_size=None):
-        super().__init__()
-        self.patch_embed = nn.Conv2d(3, 8, 8, stride=8)
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x):
-        x = self.patch_embed(x).flatten(2).transpose(1, 2)
-        for block in self.blocks:
-            x = x + block(x)
-        return x.mean(dim=1)
 
 
 IMAGE = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))

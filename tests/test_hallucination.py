@@ -24,6 +24,7 @@ from reports.attention import hallucination, numbers
 from reports.figures import pictures
 from reports.format import number
 from reports.frame import to_frame
+from tests.blocks import Blocks
 
 PROTOCOL = preset("quick", 1)
 GRID = (4, 5)
@@ -250,27 +251,16 @@ class Attention(nn.Module):
         return (self.attn_drop(p) @ x.unsqueeze(1)).mean(dim=1)
 
 
-class Model(nn.Module):
-    def __init__(self, *blocks):
-        super().__init__()
-        self.patch_embed = nn.Conv2d(3, 16, 8, stride=8)
-        self.blocks = nn.ModuleList(blocks)
-
-    def forward(self, x):
-        x = self.patch_embed(x).flatten(2).transpose(1, 2)
-        for block in self.blocks:
-            x = x + block(x)
-        return x.mean(dim=1)
-
-
 IMAGE = drawn(1, 3, 32, 32).float()
 
 
 def test_logits_are_those_of_the_map_and_only_where_asked_for():
-    [alone] = observe(Model(Attention(kind="three axes")), IMAGE, "a model", lambda seen: (seen.p, seen.logits), True)
+    [alone] = observe(
+        Blocks(Attention(kind="three axes"), width=16), IMAGE, "a model", lambda seen: (seen.p, seen.logits), True
+    )
     assert alone[1].shape == (1, 4, 16, 16)
     torch.testing.assert_close(alone[1].softmax(dim=-1), alone[0])
-    model = Model(Attention(), Attention(kind="reversed"))
+    model = Blocks(Attention(), Attention(kind="reversed"), width=16)
     first, second = observe(model, IMAGE, "a model", lambda seen: (seen.p, seen.logits), logits=True)
     torch.testing.assert_close(first[1].softmax(dim=-1), first[0])
     assert second[1] == "the map is not the output of the last softmax before it"
@@ -282,7 +272,9 @@ def test_logits_are_those_of_the_map_and_only_where_asked_for():
 
 def test_keys_lie_on_the_images_grid_row_by_row():
     wide = drawn(1, 3, 32, 64).float()
-    [(logits, found)] = observe(Model(Attention()), wide, "a model", lambda seen: (seen.logits, moments(seen)), True)
+    [(logits, found)] = observe(
+        Blocks(Attention(), width=16), wide, "a model", lambda seen: (seen.logits, moments(seen)), True
+    )
     torch.testing.assert_close(found.products, products(logits, (4, 8)))
     assert not torch.allclose(found.products, products(logits, (8, 4)))
 
@@ -305,7 +297,7 @@ def measure(model, **axes):
 
 @register_model
 def vitbench_hallucination(pretrained=False, img_size=32, heads=4, kind="plain", **kwargs):
-    return Model(Attention(heads, kind), Attention(1))
+    return Blocks(Attention(heads, kind), Attention(1), width=16)
 
 
 def test_a_users_model_has_a_value_with_what_it_is_made_of(two_images):
