@@ -1,6 +1,7 @@
 """From the words of a command line to cells, refusing early what could not be measured."""
 
 import json
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import product
@@ -17,6 +18,8 @@ from bench.names import default_size, resolve
 from bench.runner import Cell
 from bench.spec import JsonScalar, parse
 from bench.weights import identify
+
+_COMMA = re.compile(r',(?=(?:[^"]*"[^"]*")*[^"]*$)')  # outside of double quotes: an even number of them follows
 
 
 def plan(words: Sequence[str], model_args: Sequence[str] = (), checkpoint: str | None = None) -> list[Cell]:
@@ -73,19 +76,19 @@ def _arguments(words: Sequence[str]) -> dict[str, tuple[JsonScalar, ...]]:
 
 def _argument(word: str) -> tuple[str, tuple[JsonScalar, ...]]:
     """`key=value` or `key=value,value` of `--model-arg`: each value as JSON (numbers, true, false, null), else as it
-    stands; a word that holds a comma stands alone, in the double quotes of JSON."""
+    stands; a word that holds a comma is written in the double quotes of JSON."""
     key, separator, text = word.partition("=")
     if not (separator and key.isidentifier()):
         raise UsageError(f"--model-arg {word}: want name=value, as in --model-arg drop_path_rate=0.1")
     if key in ("img_size", "pretrained"):
         instead = "the axis size" if key == "img_size" else "weights=pretrained"
         raise UsageError(f"--model-arg {word}: {key} is named by {instead}")
+    if text.count('"') % 2:
+        raise UsageError(f"--model-arg {word}: a double quote is not closed")
     whole = _value(text)  # as JSON commas may be its own
-    texts = text.split(",") if isinstance(whole, str) and whole == text else [text]
+    texts = _COMMA.split(text) if isinstance(whole, str) and whole == text else [text]
     if len(texts) > 1 and "" in texts:
         raise UsageError(f"--model-arg {word}: a value is missing; write {key}=A,B")
-    if len(texts) > 1 and '"' in text:
-        raise UsageError(f"--model-arg {word}: a quoted word can't be one of several values; give it a run of its own")
     values = [_value(one) for one in texts]
     if not all(isinstance(value, str | int | float | bool | None) for value in values):
         raise UsageError(f"--model-arg {word}: want one number, word, true, false or null")

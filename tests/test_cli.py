@@ -89,6 +89,13 @@ def test_values_of_arguments_are_a_product_with_the_axes(capsys):
     assert len({cell["id"] for cell in cells}) == 8
 
 
+def test_a_comma_in_quotes_is_part_of_its_word():
+    from bench.plan import _argument
+
+    assert _argument('a="x,y",z,1,"1"') == ("a", ("x,y", "z", 1, "1"))
+    assert _argument('a="x,y"') == ("a", ("x,y",))
+
+
 def test_values_that_are_equal_but_not_the_same_are_two_cells(capsys):
     _, out, _ = call(capsys, "run", "test_vit", STATIC, "--model-arg", "qkv_bias=true,1", "--dry-run", "--json")
     assert [json.loads(line)["spec"]["model_args"]["qkv_bias"] for line in out.splitlines()] == [True, 1]
@@ -136,7 +143,12 @@ def test_main_job_covers_the_zoo_and_the_baselines(capsys):
     code, out, _ = call(capsys, "--dry-run")
     assert code == 0
     named = {line.split()[1] for line in out.splitlines()}
-    assert named == {*models.zoo(), "deit_small_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b2"}
+    bases = {"deit_tiny_patch16_224", "deit_small_patch16_224", "pvt_v2_b1", "nextvit_small"}
+    assert named == {*models.zoo(), *bases, "swin_tiny_patch4_window7_224", "pvt_v2_b2"}
+    for model in bases | {"hmhsa_nextvit_small"}:
+        sizes = {word for line in out.splitlines() if line.split()[1] == model for word in line.split()}
+        assert {"size=224", "size=384", "size=448"} <= sizes
+    assert [f"branches={n}" in out for n in range(5)] == [False, True, True, True, False]
     timed = {line.split()[1] for line in out.splitlines() if "throughput" in line}
     assert "sgformer_s" in timed
     assert "sgformer_b" not in timed

@@ -125,7 +125,7 @@ ARGUMENTS = [
     (["run", "test_vit", "--model-arg", "a=1", "--model-arg", "a=2"], "--model-arg a is given twice"),
     (["run", "test_vit", "--model-arg", "depth=1,,2"], "--model-arg depth=1,,2: a value is missing; write depth=A,B"),
     (["run", "test_vit", "--model-arg", "depth=1,"], "--model-arg depth=1,: a value is missing; write depth=A,B"),
-    (["run", "test_vit", "--model-arg", 'name="x,y",z'], "a quoted word can't be one of several values"),
+    (["run", "test_vit", "--model-arg", 'name="x,y'], "a double quote is not closed"),
     (["run", "test_vit", "--model-arg", "depth=1,[2]"], "--model-arg depth=1,[2]: want one number, word, true"),
     (["run", "test_vit", "--model-arg", "num_classes=5,red"], "test_vit refuses size=160 num_classes=red: "),
     (["run", "test_vit", "--model-arg", "colour=red"], "test_vit refuses size=160 colour=red: TypeError: "),
