@@ -58,6 +58,7 @@ def test_a_cell_becomes_a_record_with_every_metric(tmp_path):
     assert log.seen.count(("measuring", "latency")) == 2
 
 
+@pytest.mark.slow  # a dozen workers; test_cli has one killed run that is resumed
 def test_resume_keeps_only_what_is_the_same_in_all_that_matters(tmp_path):
     path, cell = tmp_path / "a.jsonl", Cell(tiny("vitbench_asking"), ("params", "macs"))
 
