@@ -27,7 +27,7 @@ class Compacted:
         """Change a model that its base's constructor has made: `attentions` (owner and name of each) and `mlps`, whose
         new layers are drawn by the base's rule `init`."""
         self.options = options
-        self.fused_attn = use_fused_attn()
+        self.may_fuse = use_fused_attn()
         for owner, name in attentions if options.hallucinate else ():
             setattr(owner, name, hallucinated(getattr(owner, name)).apply(init))
         for mlp in mlps if options.compact else ():
@@ -52,7 +52,7 @@ class Compacted:
         if self.impl == "auto":
             large = size[0] * size[1] > SMALL_IMAGE
             self.impl = "sdpa" if device.startswith("cuda") or large else "folded"
-            if not (attentions and self.fused_attn):
+            if not (attentions and self.may_fuse):
                 self.impl = "reference"
         for module in attentions:
             module.impl = self.impl
