@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from bench import photographs
 from bench.environment import Environment
 
 for _registering in ("models", "tests.misbehaving", "tests.pretraining"):
@@ -42,3 +43,14 @@ def environment() -> Environment:
         memory=2**35,
         state={"load": 0.5},
     )
+
+
+@pytest.fixture
+def two_images(monkeypatch):
+    """The first two photographs alone."""
+    every = photographs.load
+
+    def load(*args):
+        return (pair for pair, _ in zip(every(*args), range(2), strict=False))
+
+    monkeypatch.setattr(photographs, "load", load)

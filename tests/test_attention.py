@@ -226,17 +226,6 @@ def measure(name, model, **axes):
     return value
 
 
-@pytest.fixture
-def two_images(monkeypatch):
-    """The first two photographs alone."""
-    every = photographs.load
-
-    def load(*args):
-        return (pair for pair, _ in zip(every(*args), range(2), strict=False))
-
-    monkeypatch.setattr(photographs, "load", load)
-
-
 def test_ccs_and_entropy_share_one_pass(monkeypatch, two_images):
     passes = []
 

@@ -548,21 +548,20 @@ def test_fused_attention_has_the_gradients_of_explicit(attentions):
             outs = [x for x in (out if isinstance(out, tuple | list) else [out]) if torch.is_tensor(x)]
             sum(weigh(x) for x in outs if x.requires_grad).backward()
             inputs = [x.grad for x in [*fresh_args, *fresh_kwargs.values()] if torch.is_tensor(x) and x.requires_grad]
-            found = {**dict(enumerate(inputs)), **{name: p.grad for name, p in module.named_parameters()}}
-            runs.append({key: gradient for key, gradient in found.items() if gradient is not None})
-        explicit, fused = runs
-        assert fused.keys() == explicit.keys()
-        for key, gradient in explicit.items():
-            scale = max(1, gradient.abs().max().item())  # Next-ViT's numbers reach 1e8 with these weights
-            torch.testing.assert_close(fused[key], gradient, rtol=1e-9, atol=1e-10 * scale)
+            runs.append((inputs, {name: p.grad for name, p in module.named_parameters()}))
+        torch.testing.assert_close(*runs, rtol=1e-9, atol=1e-10)
 
 
 def leaves(values: Any) -> Any:
-    """Copies of the tensors of a call, each to be differentiated by."""
+    """Copies of the tensors of a call, each to be differentiated by; numbers beyond 1, which reach 1e8 in Next-ViT with
+    these weights and leave a softmax without gradients, are scaled down to it."""
     if isinstance(values, dict):
         return {key: leaves([x])[0] for key, x in values.items()}
     real = [torch.is_tensor(x) and x.is_floating_point() for x in values]
-    return [x.detach().clone().requires_grad_() if own else x for x, own in zip(values, real, strict=True)]
+    return [
+        (x / x.abs().max().clamp_min(1)).detach().requires_grad_() if own else x
+        for x, own in zip(values, real, strict=True)
+    ]
 
 
 OTHER_IMPLS = [

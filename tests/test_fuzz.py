@@ -114,7 +114,7 @@ def examples(number):
     return settings(max_examples=number, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
-@examples(60)
+@examples(150)
 @given(arguments)
 def test_any_arguments_end_in_a_code_of_ours(words):
     check(words)

@@ -279,16 +279,6 @@ def test_keys_lie_on_the_images_grid_row_by_row():
     assert not torch.allclose(found.products, products(logits, (8, 4)))
 
 
-@pytest.fixture
-def two_images(monkeypatch):
-    every = photographs.load
-
-    def load(*args):
-        return (pair for pair, _ in zip(every(*args), range(2), strict=False))
-
-    monkeypatch.setattr(photographs, "load", load)
-
-
 def measure(model, **axes):
     value = all_metrics()["hallucination"].measure(Case(Spec(model, **axes), PROTOCOL))
     assert json.loads(json.dumps(value.details, allow_nan=False)) == value.details
