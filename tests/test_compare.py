@@ -2,6 +2,7 @@
 results do."""
 
 import importlib.util
+import re
 from pathlib import Path
 
 import numpy as np
@@ -93,9 +94,11 @@ def test_the_interval_of_paired_differences_is_the_paired_t_test():
     assert (middle - half, middle + half) == pytest.approx(tuple(ttest_rel(one, other).confidence_interval()))
 
 
-def test_missing_data_are_one_clear_line(tmp_path):
-    with pytest.raises(SystemExit, match=r"train-images.* is missing\. .*--digits needs none"):
+def test_missing_data_are_one_clear_line_and_code_2(tmp_path, capsys):
+    with pytest.raises(SystemExit, match="^2$"):
         compare.load(compare.experiment(digits=False), tmp_path)
+    [line] = capsys.readouterr().err.splitlines()
+    assert re.search(r"^error: .*train-images.* is missing\. .*--digits needs none", line)
 
 
 def test_the_readme_has_the_tables_of_the_committed_results():

@@ -17,7 +17,7 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, NoReturn
 
 import numpy as np
 import timm
@@ -81,6 +81,12 @@ def config_hash(config: Record, arm: str) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:8]
 
 
+def refuse(message: str) -> NoReturn:
+    """End with one line about bad usage, and the project's code for it."""
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
 def load(config: Record, folder: Path) -> tuple[Split, Split]:
     """Training and test images, shifted and scaled to mean 0 and deviation 1 over the training pixels."""
     if config["data"] == "digits":
@@ -103,8 +109,8 @@ def _idx(folder: Path, name: str) -> np.ndarray:
     """An idx file of bytes: a magic number, whose last byte counts the axes, their lengths, the bytes."""
     path = folder / f"{name}-ubyte.gz"
     if not path.is_file():
-        sys.exit(
-            f"error: {path} is missing. Fashion-MNIST is Debian's package dataset-fashion-mnist, or the four .gz files "
+        refuse(
+            f"{path} is missing. Fashion-MNIST is Debian's package dataset-fashion-mnist, or the four .gz files "
             "of github.com/zalandoresearch/fashion-mnist (data/fashion) in the folder --data; --digits needs none."
         )
     content = gzip.decompress(path.read_bytes())
@@ -421,7 +427,7 @@ def report(
     path = _results(out, digits)
     runs = balanced(read(path), experiment(digits))
     if len(runs[BASE]) < 2:
-        sys.exit(f"error: {path} holds {len(runs[BASE])} complete seeds of this config.toml, and 2 are needed.")
+        refuse(f"{path} holds {len(runs[BASE])} complete seeds of this config.toml, and 2 are needed.")
     print(tables(runs))
     draw(runs, picture or path.with_name("comparison.png"))
 

@@ -21,13 +21,14 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
     arguments = dict.fromkeys(word.partition("=")[0] for one in asked["arguments"] for word in one.split())
     swept = {argument: rows for argument in arguments if not (rows := _swept(asked, argument)).empty}
     called = zip(file_names("cost_argument", swept), swept.items(), strict=True)
-    return [_picture(frame, file, argument, rows) for file, (argument, rows) in called]
+    against = changes(frame)
+    return [_picture(against, file, argument, rows) for file, (argument, rows) in called]
 
 
-def _picture(frame: pd.DataFrame, file: str, argument: str, rows: pd.DataFrame) -> Picture:
+def _picture(against: pd.DataFrame, file: str, argument: str, rows: pd.DataFrame) -> Picture:
     title = f"Cost over {names([argument])}"
     points = [own for _, own in rows[rows["status"] == "ok"].groupby("series", sort=False)]
-    points = [_relative(own, changes(frame), argument) for own in points if own["place"].nunique() > 1]
+    points = [_relative(own, against, argument) for own in points if own["place"].nunique() > 1]
     if not points:
         return Picture(file, title, f"Not drawn: no cost was measured at two values of {names([argument])}.")
     drawn = pd.concat(points)
