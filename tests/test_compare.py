@@ -95,7 +95,7 @@ def test_the_interval_of_paired_differences_is_the_paired_t_test():
 
 
 def test_missing_data_are_one_clear_line_and_code_2(tmp_path, capsys):
-    with pytest.raises(SystemExit, match="^2$"):
+    with pytest.raises(SystemExit, match=r"^2$"):
         compare.load(compare.experiment(digits=False), tmp_path)
     [line] = capsys.readouterr().err.splitlines()
     assert re.search(r"^error: .*train-images.* is missing\. .*--digits needs none", line)
