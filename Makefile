@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV := .venv
 RUN := $(VENV)/bin/python
 READY := $(VENV)/.ready
+# Whoever has nothing left to do takes tests of another; more processes than four would want much memory.
+SIDE_BY_SIDE := --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: bench test test-slow test-trained check lint types microbench clean
 
@@ -10,7 +12,7 @@ bench: $(READY)
 	$(RUN) run_bench.py
 
 test: $(READY)
-	$(RUN) -m pytest
+	$(RUN) -m pytest $(SIDE_BY_SIDE)
 
 test-slow: $(READY)
 	$(RUN) -m pytest -m slow

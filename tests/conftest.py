@@ -1,9 +1,13 @@
 """Shared by all tests: the models that they name, an Environment to hold, and the switch that renews golden texts."""
 
 import importlib
+import os
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is imported: a test at a time on each core, in one thread
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from bench import photographs
 from bench.environment import Environment

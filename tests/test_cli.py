@@ -19,6 +19,25 @@ from bench.record import Record
 
 ROOT = Path(__file__).parent.parent
 STATIC = "metrics=params,macs"
+WAITING = """
+import time
+from pathlib import Path
+from torch import Tensor, nn
+
+
+class Waiting(nn.Module):
+    def __init__(self, n):
+        super().__init__()
+        self.layer = nn.Conv2d(3, n, 1)
+        self.n = n
+
+    def forward(self, x):
+        if self.n > 2 and x.device.type != "meta" and type(x) is Tensor:
+            Path("reached").touch()
+            while not Path("go").exists():
+                time.sleep(0.05)
+        return self.layer(x).mean((2, 3))
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -35,7 +54,28 @@ def call(capsys, *arguments):
 def start(*arguments, **kwargs):
     """The command line as a process of its own."""
     words = [sys.executable, str(ROOT / "run_bench.py"), *arguments]
-    return subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+    before = signal.signal(
+        signal.SIGINT, signal.default_int_handler
+    )  # else inherited: a job in the background ignores it
+    try:
+        return subprocess.Popen(words, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **kwargs)
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def start_and_wait(*arguments):
+    """The command line over models of which the first with n > 2 measures on until there is a file `go`, in a group of
+    its own; returned when it has come there."""
+    Path("waiting.py").write_text(WAITING)
+    process = start(*arguments, start_new_session=True)
+    while process.poll() is None and not Path("reached").exists():
+        time.sleep(0.1)
+    return process
+
+
+def measured(path):
+    """The n of each record's model."""
+    return [dict(record.spec.model_args)["n"] for record in jsonl.read(path)]
 
 
 def left_after(group, seconds):
@@ -108,9 +148,8 @@ def test_nothing_measured_is_code_3(capsys):
 
 
 def test_a_failed_cell_is_code_3_and_names_its_reason(capsys, monkeypatch):
-
     monkeypatch.setattr("run_bench.REGISTER", ("models", "tests.misbehaving"))
-    code, _, err = call(capsys, "run", "vitbench_raising", "sgformer_s", "size=224", "metrics=params,macs_fvcore")
+    code, _, err = call(capsys, "run", "vitbench_raising", "test_vit", "size=32", "metrics=params,macs_fvcore")
     assert code == 3
     assert "macs_fvcore failed: RuntimeError: this model is broken" in err
     assert [record.failed for record in jsonl.read(Path("runs/records.jsonl"))] == [True, False]
@@ -181,35 +220,34 @@ def test_help_is_fast_because_it_imports_no_torch():
 
 def test_killed_and_resumed_nothing_is_lost_or_measured_twice(tmp_path):
     path = tmp_path / "runs" / "records.jsonl"
-    words = ["run", "test_vit", "batch=1,2,3,4", "metrics=params,latency", "--preset", "quick", "--threads", "1"]
-    process = start(*words, start_new_session=True)
-    while process.poll() is None and not (path.exists() and path.read_bytes().count(b"\n") >= 2):
-        time.sleep(0.1)
+    words = ["run", "waiting.py:Waiting", "size=32", "metrics=params,macs_fvcore", "--model-arg", "n=1,2,3,4"]
+    process = start_and_wait(*words)
     process.kill()
     process.communicate()
     assert process.returncode == -signal.SIGKILL
-    assert left_after(process.pid, 20) == []  # its workers went with it
+    assert left_after(process.pid, 20) == []  # its worker went with it
     before = path.read_bytes()
-    assert 2 <= len(jsonl.read(path)) < 4
+    assert measured(path) == [1, 2]
 
+    Path("go").touch()
     resumed = start(*words, "--resume")
     _, err = resumed.communicate()
     assert resumed.returncode == 0, err
     assert path.read_bytes().startswith(before)
-    assert sorted(record.spec.batch for record in jsonl.read(path)) == [1, 2, 3, 4]
-    assert err.count("recorded before") == len(before.splitlines())
+    assert measured(path) == [1, 2, 3, 4]
+    assert err.count("recorded before") == 2
 
 
 def test_ctrl_c_is_code_130_and_leaves_a_readable_file_and_no_worker(tmp_path):
     path = tmp_path / "runs" / "records.jsonl"
-    words = ["run", "test_vit", "batch=1,2,3,4", "metrics=params,latency", "--preset", "quick"]
-    process = start(*words, start_new_session=True)
-    while process.poll() is None and not (path.exists() and path.stat().st_size):
-        time.sleep(0.1)
+    words = ["waiting.py:Waiting", "size=32", "metrics=params,latency", "--model-arg", "n=2,3,4", "--preset", "quick"]
+    process = start_and_wait("run", *words, "--threads", "1")
+    workers = [words for words in living(process.pid) if "spawn_main" in " ".join(words)]
+    assert len(workers) == 2  # one of what is counted, one of what is timed
     os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the parent and its workers
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert "stopped by Ctrl-C" in err
     assert "Traceback" not in err
-    assert 1 <= len(jsonl.read(path)) < 4
+    assert measured(path) == [2]
     assert left_after(process.pid, 20) == []

@@ -1,6 +1,9 @@
 """A user's own models: plugin files, module:function, file.py:function, constructor arguments."""
 
+import contextlib
+import io
 import json
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from bench.build import Case
 from bench.errors import UsageError
 from bench.metrics import all_metrics
 from bench.protocol import preset
+from bench.record import Record
 from bench.spec import Spec
 
 PLUGIN = """
@@ -76,63 +80,96 @@ def values(path="runs/records.jsonl"):
     return {record.spec.model: record for record in jsonl.read(Path(path))}
 
 
-def test_a_function_of_a_file_is_measured_with_its_arguments(capsys, plugin):
-    code, _, err = call(capsys, "run", "mine.py:colours", *STATIC, "--model-arg", "width=16")
-    assert code == 0, err
-    record = values()["mine.py:colours"]
-    assert record["params"].value == 3 * 16 + 16 + 16 * 10 + 10
-    assert record["macs"].value == 32 * 32 * 3 * 16 + 16 * 10
-    assert dict(record.spec.model_args) == {"width": 16}
+@dataclass
+class Outcome:
+    """What a run came to."""
+
+    code: int
+    err: str
+    records: dict[str, Record]
 
 
-def test_a_function_of_a_module_in_the_working_folder(capsys, tmp_path):
-    folder = tmp_path / "vitbench_package"
-    folder.mkdir()
-    (folder / "__init__.py").touch()
-    (folder / "nets.py").write_text(PLUGIN.replace("@register_model", "").replace("{name}", "unregistered"))
-    code, _, err = call(capsys, "run", "vitbench_package.nets:colours", *STATIC)
-    assert code == 0, err
-    assert values()["vitbench_package.nets:colours"]["params"].value == PARAMS
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory):
+    """One run of users' models of every kind, sound and not, from a working folder where they lie."""
+    folder = tmp_path_factory.mktemp("sweep")
+    for name, text in {
+        "mine.py": PLUGIN.replace("{name}", "vitbench_of_a_function"),
+        "registering.py": PLUGIN.replace("{name}", "vitbench_of_a_plugin"),
+        "vitbench_package/__init__.py": "",
+        "vitbench_package/nets.py": PLUGIN.replace("@register_model", "").replace("{name}", "unregistered"),
+        "sub/vitbench_beside.py": "WIDTH = 5\n",
+        "sub/net.py": "from torch import nn\nfrom vitbench_beside import WIDTH\n"
+        "def net():\n    return nn.Conv2d(3, WIDTH, 1)\n",
+        "vitbench_broken/__init__.py": "1 / 0\n",
+        "vitbench_broken/mod.py": "def net(): ...\n",
+        "bad.py": "x = 1\nraise KeyError('mine')\n",
+    }.items():
+        (folder / name).parent.mkdir(exist_ok=True)
+        (folder / name).write_text(text)
+    words = [
+        "mine.py:colours",
+        "mine.py:broken",
+        "mine.py:nothing",
+        "vitbench_package.nets:colours",
+        "./sub/../sub/net.py:net",
+        "vitbench_broken.mod:net",
+        "bad.py:anything",
+        "vitbench_of_a_plugi?",
+        "test_vit",
+    ]
+    err = io.StringIO()
+    with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stderr(err):
+        patch.chdir(folder)
+        code = run_bench.main(["run", *words, *STATIC, "--plugin", "registering.py", "--resume"])
+        return Outcome(code, err.getvalue(), values())
 
 
-def test_a_file_finds_what_lies_beside_it_wherever_it_is_called_from(capsys, tmp_path):
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "vitbench_beside.py").write_text("WIDTH = 5\n")
-    text = "from torch import nn\nfrom vitbench_beside import WIDTH\ndef net():\n    return nn.Conv2d(3, WIDTH, 1)\n"
-    (tmp_path / "sub" / "net.py").write_text(text)
-    code, _, err = call(capsys, "run", "./sub/../sub/net.py:net", *STATIC)
-    assert code == 0, err
-    assert values()["sub/net.py:net"]["params"].value == 4 * 5
+def test_functions_of_files_and_modules_are_measured_and_what_fails_stops_nothing_else(sweep):
+    assert sweep.code == 3
+    assert "Traceback" not in sweep.err
+    assert "9 records in runs/records.jsonl: 10 values, 8 failed" in sweep.err
+    assert {model for model, record in sweep.records.items() if not record.failed} == {
+        "mine.py:colours",
+        "vitbench_package.nets:colours",
+        "sub/net.py:net",
+        "vitbench_of_a_plugin",
+        "test_vit",
+    }
 
 
-def test_a_package_that_cannot_be_imported_fails_its_cells_only(capsys, tmp_path):
-    (tmp_path / "vitbench_broken").mkdir()
-    (tmp_path / "vitbench_broken" / "__init__.py").write_text("1 / 0\n")
-    (tmp_path / "vitbench_broken" / "mod.py").write_text("def net(): ...\n")
-    code, _, err = call(capsys, "run", "vitbench_broken.mod:net", "test_vit", "metrics=params", "--resume")
-    assert code == 3
-    assert "ZeroDivisionError: division by zero" in err
-    assert values()["test_vit"]["params"].status == "ok"
+def test_a_function_of_a_module_in_the_working_folder(sweep):
+    assert sweep.records["vitbench_package.nets:colours"]["params"].value == PARAMS
 
 
-def test_a_plugin_registers_names_that_patterns_match(capsys, plugin):
+def test_a_file_finds_what_lies_beside_it_wherever_it_is_called_from(sweep):
+    assert sweep.records["sub/net.py:net"]["params"].value == 4 * 5
+
+
+def test_a_package_that_cannot_be_imported_fails_its_cells_only(sweep):
+    assert "ZeroDivisionError: division by zero" in sweep.err
+    assert sweep.records["vitbench_broken.mod:net"]["params"].status == "failed"
+
+
+def test_a_plugin_registers_names_that_patterns_match(capsys, plugin, sweep):
     path, name = plugin
     code, out, _ = call(capsys, "list", f"{name[:-1]}*", "--plugin", path)
     assert (code, out.split()) == (0, [name])
-    code, _, err = call(capsys, "run", f"{name[:-1]}?", *STATIC, "--plugin", path)
-    assert code == 0, err
-    assert values()[name]["params"].value == PARAMS
+    assert sweep.records["vitbench_of_a_plugin"]["params"].value == PARAMS
 
 
-def test_what_a_plugins_function_raises_is_shown_with_its_place_and_the_sweep_goes_on(capsys, plugin):
-    code, _, err = call(capsys, "run", "mine.py:broken", "mine.py:colours", "mine.py:nothing", *STATIC)
-    assert code == 3
-    assert "params failed: RuntimeError: " in err
-    assert f"(mine.py:{RAISES})" in err
-    found = values()
-    assert f"(mine.py:{RAISES})" in found["mine.py:broken"]["macs"].note
-    assert found["mine.py:colours"]["params"].value == PARAMS
-    assert found["mine.py:nothing"]["params"].note.startswith("TypeError: the model's function returned a NoneType")
+def test_what_a_users_function_raises_is_shown_with_its_place(sweep):
+    assert "params failed: RuntimeError: " in sweep.err
+    assert f"(mine.py:{RAISES})" in sweep.err
+    assert f"(mine.py:{RAISES})" in sweep.records["mine.py:broken"]["macs"].note
+    assert sweep.records["mine.py:colours"]["params"].value == PARAMS
+    note = sweep.records["mine.py:nothing"]["params"].note
+    assert note.startswith("TypeError: the model's function returned a NoneType")
+
+
+def test_a_function_of_a_file_that_cannot_be_loaded_fails(sweep):
+    assert "params failed: KeyError: 'mine' (bad.py:2)" in sweep.err
+    assert sweep.records["bad.py:anything"]["params"].status == "failed"
 
 
 @pytest.mark.parametrize(
@@ -168,24 +205,19 @@ def test_a_plugin_that_cannot_be_loaded_is_code_3_and_the_rest_goes_on(capsys, t
     assert (code, out) == (3, "test_vit\n")
 
 
-def test_a_function_of_a_file_that_cannot_be_loaded_fails_and_the_rest_is_measured(capsys):
-    Path("bad.py").write_text("x = 1\nraise KeyError('mine')\n")
-    code, _, err = call(capsys, "run", "bad.py:anything", "test_vit", "metrics=params")
-    assert code == 3
-    assert "params failed: KeyError: 'mine' (bad.py:2)" in err
-    found = values()
-    assert (found["bad.py:anything"]["params"].status, found["test_vit"]["params"].status) == ("failed", "ok")
-
-
-def test_a_plugin_that_was_changed_is_measured_again_on_resume(capsys, plugin):
+def test_a_function_of_a_file_is_measured_with_its_arguments_and_on_resume_if_it_was_changed(capsys, plugin):
     path, _ = plugin
-    words = ["run", "mine.py:colours", "size=32", "metrics=params", "--resume"]
+    words = ["run", "mine.py:colours", *STATIC, "--model-arg", "width=16", "--resume"]
     for text, kept in ((None, 0), (None, 1), ("\n", 0)):
         if text:
             path.write_text(path.read_text() + text)
         code, _, err = call(capsys, *words)
-        assert code == 0
+        assert code == 0, err
         assert err.count("recorded before") == kept
+    record = values()["mine.py:colours"]
+    assert record["params"].value == 3 * 16 + 16 + 16 * 10 + 10
+    assert record["macs"].value == 32 * 32 * 3 * 16 + 16 * 10
+    assert dict(record.spec.model_args) == {"width": 16}
 
 
 def test_loading_twice_runs_the_file_once_and_another_of_its_name_is_another(tmp_path):

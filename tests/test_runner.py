@@ -86,12 +86,14 @@ def test_resume_keeps_only_what_is_the_same_in_all_that_matters(tmp_path):
         assert again([cell]) == ["new"], field
 
 
-def test_a_failing_model_is_recorded_and_the_sweep_goes_on(tmp_path):
+def test_a_failing_model_is_recorded_and_the_sweep_goes_on(tmp_path, monkeypatch):
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
     cells = [
         Cell(tiny("vitbench_raising"), ("params", "macs_fvcore", "latency")),
         Cell(tiny("vitbench_killed"), ("params", "latency", "throughput")),
-        Cell(tiny("vitbench_exiting"), ("latency",)),
-        Cell(tiny("vitbench_asking"), ("latency",)),
+        Cell(tiny("vitbench_exiting"), ("macs_fvcore", "params")),  # the worker that all static metrics share
+        Cell(tiny("vitbench_asking"), ("params", "latency")),
     ]
     raising, killed, exiting, fine = run(cells, QUICK, tmp_path / "a.jsonl", Log(), REGISTER)
     assert raising["params"].value == 40
@@ -101,18 +103,11 @@ def test_a_failing_model_is_recorded_and_the_sweep_goes_on(tmp_path):
     for metric in ("latency", "throughput"):
         assert killed[metric].status == "failed"
         assert "killed by SIGKILL" in killed[metric].note
-    assert exiting["latency"].note == "the worker exited with 7: last words"
+    assert exiting["macs_fvcore"].note == "the worker exited with 7: last words"
+    assert fine["params"].value == 40  # by a worker in the place of the one that exited
     assert fine["latency"].status == "ok"
     assert [record.failed for record in (raising, killed, exiting, fine)] == [True, True, True, False]
-
-
-def test_a_static_worker_that_died_is_replaced_and_leaves_no_file(tmp_path, monkeypatch):
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    cells = [Cell(tiny("vitbench_killed"), ("macs_fvcore", "params")), Cell(tiny("vitbench_asking"), ("params",))]
-    killed, fine = run(cells, QUICK, tmp_path / "a.jsonl", Log(), REGISTER)
-    assert "SIGKILL" in killed["macs_fvcore"].note
-    assert fine["params"].value == 40
-    assert not list(tmp_path.glob("*.log"))
+    assert [path.suffix for path in (tmp_path / "temporary").iterdir()] == [".lock"]  # no log, no folder
 
 
 def test_the_time_limit_ends_a_worker_and_keeps_what_it_had(tmp_path):
