@@ -50,17 +50,17 @@ def create(spec: Spec, device: str, attention: str | None = None) -> nn.Module:
     return module.train(spec.mode == "pretrain")
 
 
-def offered(module: nn.Module, name: str, *arguments: Any) -> Callable[[], Any] | None:
-    """The call `module.name(*arguments)`, if the module has a method that takes them: a user's own may call something
-    else by one of our names."""
+def offered(module: nn.Module, name: str, *arguments: Any, **named: Any) -> Callable[[], Any] | None:
+    """The call `module.name(*arguments, **named)`, if the module has a method that takes them: a user's own may call
+    something else by one of our names."""
     method: Any = getattr(module, name, None)
     if not callable(method):
         return None
     try:
-        inspect.signature(method).bind(*arguments)
+        inspect.signature(method).bind(*arguments, **named)
     except (TypeError, ValueError):
         return None
-    return partial(method, *arguments)
+    return partial(method, *arguments, **named)
 
 
 def deploys(spec: Spec) -> bool:

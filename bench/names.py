@@ -71,3 +71,9 @@ def input_size(model: str) -> tuple[int, int, int]:
 def default_size(model: str) -> tuple[int, int]:
     """(height, width) of `model`'s own input."""
     return input_size(model)[1:]
+
+
+def pretrains(model: str) -> bool:
+    """Whether the registry says of `model` that it is one to pre-train: neither a classifier nor a backbone."""
+    config = None if is_function(model) else timm.get_pretrained_cfg(model)
+    return bool(config and config.num_classes is not None and config.num_classes < 0)

@@ -14,7 +14,7 @@ from torch.nn.functional import cross_entropy
 from torch.utils._pytree import tree_map_only
 
 from bench.errors import Skip
-from bench.model import image_shape
+from bench.model import image_shape, offered
 from bench.precision import autocast, loss_scaler, weight_dtype
 from bench.spec import Spec
 
@@ -25,7 +25,7 @@ _LEARNING_RATE = 1e-4  # small: thousands of steps on the same images must not r
 
 class Pretraining(Protocol):
     """What a pre-training module offers beside its forward pass, which returns a dict with the key `loss`; it may also
-    have `after_step()`."""
+    have `after_step()`, and `plan(**inputs)` (`planned`)."""
 
     def sample_inputs(
         self, batch: int, generator: torch.Generator, device: str, dtype: torch.dtype
@@ -43,6 +43,14 @@ def sample(spec: Spec, module: nn.Module, batch: int, device: str, seed: int) ->
     images = torch.randn(image_shape(spec, batch), generator=generator)
     layout = torch.channels_last if spec.layout == "channels_last" else torch.contiguous_format
     return (images.to(device=device, dtype=weight_dtype(spec), memory_format=layout),), {}
+
+
+def planned(module: nn.Module, inputs: Inputs) -> Inputs:
+    """`inputs`, with numbers in them, and beside them what `module` would derive from those numbers, by its own word
+    (`plan`) where it has one: with them it also runs on tensors that hold none."""
+    args, kwargs = inputs
+    plan = offered(module, "plan", *args, **kwargs)
+    return inputs if plan is None else (args, {**kwargs, **plan()})
 
 
 def step(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Callable[[], None]:

@@ -7,12 +7,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._pytree import tree_flatten, tree_unflatten
+from torch.utils._pytree import tree_flatten, tree_map_only, tree_unflatten
 
 from bench.build import Case
 from bench.metrics import Measurement
 from bench.model import create
-from bench.steps import Inputs, sample
+from bench.steps import Inputs, planned, sample
 
 
 def on_meta(case: Case) -> nn.Module:
@@ -21,9 +21,12 @@ def on_meta(case: Case) -> nn.Module:
 
 
 def one_image(case: Case, model: nn.Module, device: str) -> Inputs:
-    """Arguments of `model` for one image in float32, as `create` builds models."""
+    """Arguments of `model` for one image in float32, as `create` builds models; on `meta` with its plan."""
     spec = replace(case.spec, precision="float32", layout="contiguous")
-    return sample(spec, model, 1, device, case.protocol.seed)
+    inputs = sample(spec, model, 1, "cpu", case.protocol.seed)
+    if device == "meta":
+        inputs = tree_map_only(Tensor, lambda tensor: tensor.to("meta"), planned(model, inputs))
+    return inputs
 
 
 def fvcore_total(case: Case, analysis: str) -> Measurement:
@@ -39,13 +42,7 @@ def fvcore_total(case: Case, analysis: str) -> Measurement:
         logging.getLogger("fvcore").setLevel(logging.ERROR)
         import fvcore.nn
 
-        torch.manual_seed(case.protocol.seed)
-        model = create(case.spec, "cpu", attention="eager")
-        impl = getattr(model, "impl", None)
-        args, kwargs = one_image(case, model, "cpu")
-        if kwargs:
-            model = _Loss(model, kwargs)
-            args = model.tensors
+        model, args, impl = case.once(_eager)
         traced = getattr(fvcore.nn, analysis)(model, args)
         traced.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
         with torch.no_grad():
@@ -55,6 +52,18 @@ def fvcore_total(case: Case, analysis: str) -> Measurement:
     if impl != case.impl:
         notes.insert(0, f"of impl={impl}, which explicit attention takes")
     return Measurement(total, note="; ".join(notes))
+
+
+def _eager(case: Case) -> tuple[nn.Module, tuple[Any, ...], str | None]:
+    """The case's model on the eager path and its arguments for one image, as fvcore can trace them; and its route."""
+    torch.manual_seed(case.protocol.seed)
+    model = create(case.spec, "cpu", attention="eager")
+    impl = getattr(model, "impl", None)
+    args, kwargs = one_image(case, model, "cpu")
+    if not kwargs:
+        return model, args, impl
+    loss = _Loss(model, kwargs)
+    return loss, loss.tensors, impl
 
 
 class _Loss(nn.Module):

@@ -1,4 +1,4 @@
-"""A small masked auto-encoder that keeps the pre-training contract; workers import this module to register it."""
+"""Small masked auto-encoders that keep the pre-training contract; workers import this module to register them."""
 
 import torch
 from timm.models import generate_default_cfgs, register_model
@@ -7,6 +7,8 @@ from torch import nn
 default_cfgs = generate_default_cfgs(
     {
         "vitbench_masked": {"input_size": (3, 32, 32), "num_classes": -1},
+        "vitbench_packed": {"input_size": (3, 32, 32), "num_classes": -1},
+        "vitbench_planless": {"input_size": (3, 32, 32), "num_classes": -1},
         "vitbench_normed": {"input_size": (3, 32, 32), "num_classes": 10},
     }
 )
@@ -19,28 +21,69 @@ class Masked(nn.Module):
     def __init__(self, img_size=32, ratio=0.5, width=16):
         super().__init__()
         self.img_size = img_size
+        self.length = (img_size // PATCH) ** 2
         self.ratio = ratio
         self.steps = 0
         self.encoder = nn.Linear(3 * PATCH**2, width)
         self.decoder = nn.Linear(width, 3 * PATCH**2)
 
     def sample_inputs(self, batch, generator, device, dtype):
-        patches = (self.img_size // PATCH) ** 2
         images = torch.randn(batch, 3, self.img_size, self.img_size, generator=generator)
-        mask = torch.rand(patches, generator=generator).argsort() < int(self.ratio * patches)
+        mask = torch.rand(self.length, generator=generator).argsort() < int(self.ratio * self.length)
         return {"images": images.to(device, dtype), "mask": mask.to(device)}
 
-    def forward(self, images, mask):
+    def patches(self, images):
+        """(B, L, 3 * PATCH^2)"""
         batch, channels, height, width = images.shape
         grid = images.view(batch, channels, height // PATCH, PATCH, width // PATCH, PATCH)
-        patches = grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)  # (B, L, 3 * PATCH^2)
+        return grid.permute(0, 2, 4, 1, 3, 5).flatten(3).flatten(1, 2)
+
+    def forward(self, images, mask):
+        patches = self.patches(images)
         seen = (~mask).to(patches.dtype)[None, :, None]
         prediction = self.decoder((self.encoder(patches) * seen).sum(1) / seen.sum())
         error = (prediction[:, None] - patches).square().mean(-1)  # (B, L)
-        return {"loss": (error * mask).sum() / (mask.sum() * batch), "prediction": prediction}
+        return {"loss": (error * mask).sum() / (mask.sum() * len(images)), "prediction": prediction}
 
     def after_step(self):
         self.steps += 1
+
+
+class Packed(Masked):
+    """Encodes only what it sees, in groups of three patches: which ones is read off the mask's values."""
+
+    GROUP = 3
+
+    def packing(self, masks):
+        tokens = self.length - int(self.ratio * self.length)
+        rows = -(-tokens // self.GROUP) * self.GROUP
+        return {"rows": rows, "tokens": tokens, "details": {"cost": [[group, masks / 7] for group in range(5000)]}}
+
+    def plan(self, images, mask=None):
+        return {"plan": self._plan(mask)}
+
+    def _plan(self, mask):
+        """groups: (groups, 3) of indices of patches, the first one repeated as padding."""
+        removed = torch.zeros(self.length, dtype=torch.bool) if mask is None else mask
+        seen = [patch for patch, gone in enumerate(removed.tolist()) if not gone]
+        padded = seen + seen[:1] * (-len(seen) % self.GROUP)
+        return {"groups": torch.tensor(padded).view(-1, self.GROUP), "seen": len(seen)}
+
+    def forward(self, images, mask=None, plan=None):
+        plan = plan or self._plan(mask)
+        patches = self.patches(images)
+        encoded = self.encoder(patches[:, plan["groups"].to(images.device)]).flatten(1, 2)[:, : plan["seen"]]
+        prediction = self.decoder(encoded.mean(1))
+        if mask is None:
+            return {"prediction": prediction}
+        error = (prediction[:, None] - patches).square().mean(-1)
+        return {"loss": (error * mask).sum() / (mask.sum() * len(images)), "prediction": prediction}
+
+
+class Planless(Packed):
+    """The same without a plan."""
+
+    plan = None
 
 
 class Normed(nn.Module):
@@ -56,8 +99,8 @@ class Normed(nn.Module):
 
 
 def pretraining(model_name, **options):
-    assert model_name == "vitbench_masked"
-    return Masked(**options)
+    classes = {"vitbench_masked": Masked, "vitbench_packed": Packed, "vitbench_planless": Planless}
+    return classes[model_name](**options)
 
 
 @register_model
@@ -68,3 +111,13 @@ def vitbench_normed(pretrained=False, **kwargs):
 @register_model
 def vitbench_masked(pretrained=False, **kwargs):
     return Masked().encoder
+
+
+@register_model
+def vitbench_packed(pretrained=False, **kwargs):
+    return Packed()
+
+
+@register_model
+def vitbench_planless(pretrained=False, **kwargs):
+    return Planless()

@@ -15,7 +15,7 @@ from bench.metrics import Measurement, metric
 from bench.model import create
 from bench.precision import weight_dtype
 from bench.spec import Spec
-from bench.steps import Inputs, sample, step
+from bench.steps import Inputs, planned, sample, step
 
 
 @metric(unit="B", better="lower", stage="static")
@@ -31,7 +31,7 @@ def peak_live_bytes(case: Case) -> Measurement:
     try:
         model = create(spec, "meta")
         with torch.device("cpu"):
-            inputs = sample(spec, model, spec.batch, "cpu", seed)
+            inputs = planned(model, sample(spec, model, spec.batch, "cpu", seed))
         with torch.autograd.set_multithreading_enabled(False), FakeTensorMode() as fake:  # no device behind them
             inputs = tree_map_only(Tensor, lambda tensor: fake.from_tensor(tensor).to(spec.device), inputs)
             return Measurement(_peak(spec, _as_fake(model, dtype, spec.device), inputs, seed))

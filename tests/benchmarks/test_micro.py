@@ -1,6 +1,8 @@
 """Times of single parts: `make microbench`. Nothing is asserted of them; compare two runs on one quiet machine."""
 
+import json
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from bench.attention import head_similarity, similarity_matrix
 from bench.cost import Borders
 from bench.live_bytes import LiveBytes
 from bench.statistics import median_interval, summarise
+from models.greenmim.grouping import packed, partition, search, sweep
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,33 @@ def test_compact_ffn(benchmark, form):
     x = torch.randn(8, 197, 384)
     with torch.inference_mode():
         benchmark(mlp, x)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("greenmim_swin_tiny", {}),
+        ("greenmim_swin_tiny", {"impl": "window"}),
+        ("greenmim_swin_tiny", {"grouping": "packed"}),
+        ("greenmim_swin_tiny", {"mask_ratio": 0}),
+        ("simmim_swin_tiny", {}),
+        ("simmim_swin_tiny", {"img_size": 192}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "-".join(map(str, value.values())),
+)
+def test_step_of_masked_pretraining(benchmark, name, words):
+    """Forward and backward pass, without an optimizer."""
+    model = timm.create_model(name, **words)
+    inputs = model.sample_inputs(4, torch.Generator().manual_seed(0), "cpu", torch.float32)
+    benchmark(lambda: model(**inputs)["loss"].backward())
+
+
+@pytest.mark.parametrize("grouping", ["official", "search", "packed"])
+def test_plan_of_a_mask(benchmark, grouping):
+    with torch.device("meta"):
+        model = timm.create_model("greenmim_swin_tiny", grouping=grouping)
+    inputs = model.sample_inputs(1, torch.Generator().manual_seed(0), "cpu", torch.float32)
+    benchmark(lambda: model.plan(**inputs))
 
 
 @pytest.mark.parametrize("model", ["sgformer_s", "deit_small_patch16_224"])
@@ -105,3 +135,21 @@ def test_median_interval(benchmark):
 def test_interval_over_processes(benchmark):
     processes = list(1 + np.random.default_rng(0).random((3, 200)))
     benchmark.pedantic(summarise, [processes], rounds=3)
+
+
+@pytest.fixture(
+    params=["i224_w7_r0.75_seed0_s1_shift0", "i224_w7_r0.5_seed0_s1_shift0"], ids=["720 sizes", "1488 sizes"]
+)
+def windows(request):
+    """Visible tokens of the windows of a mask, which leaves so many sizes of groups to choose from."""
+    lists = json.loads((Path(__file__).parents[1] / "goldens/greenmim/grouping.json").read_text())["lists"]
+    return next(one["windows"] for one in lists if one["name"] == request.param)
+
+
+def test_partition_of_windows(benchmark, windows):
+    benchmark(partition, max(windows), windows)
+
+
+@pytest.mark.parametrize("rule", [sweep, search, packed], ids=lambda rule: rule.__name__)
+def test_grouping_of_windows(benchmark, windows, rule):
+    benchmark(rule, windows, 128)

@@ -1,0 +1,73 @@
+"""Studies: what the main job asks of one family, beside what it asks of every model. Names and numbers, no paper."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from bench.runner import Cell
+from bench.spec import Spec
+
+MEMORY_METRICS = ("peak_live_bytes", "peak_memory")
+
+# Models that are a base with something changed, and their bases: costs at more sizes.
+CHANGED = "hmhsa_"
+BASES = ("deit_tiny_patch16_224", "deit_small_patch16_224", "pvt_v2_b1", "nextvit_small")
+CHANGED_SIZES = (384, 448)  # beside the models' own
+CHANGED_METRICS = ("macs", "macs_fvcore", "peak_live_bytes")
+BRANCHED, BRANCHES = "hmhsa_deit_tiny", (1, 2, 3)  # what parallel branches cost in training, and against the first base
+BRANCHED_METRICS = ("params", "macs", "peak_live_bytes", "latency")
+
+# Pre-training on the patches that a mask leaves, on all of them, and the way that it is compared with at two sizes.
+SPARSE = "greenmim_swin_tiny"
+MASKED: tuple[dict[str, Any], ...] = (
+    dict(model=SPARSE, size=(224, 224)),
+    dict(model=SPARSE, size=(224, 224), model_args={"mask_ratio": 0}),
+    dict(model="simmim_swin_tiny", size=(224, 224)),
+    dict(model="simmim_swin_tiny", size=(192, 192)),
+)
+MASKED_BATCH = 8  # what is timed
+MASKED_BATCHES = (1, 4, 16, 64)  # memory alone
+RATIOS = (0.5, 0.6, 0.85)  # beside the model's own
+STEP_METRICS = (*MEMORY_METRICS, "throughput")  # an epoch is a matter of throughput; a step takes seconds on a CPU
+ALTERED: dict[str, tuple[Any, ...]] = {"window": (7, 14), "decoder_depth": (1, 2, 4)}
+FULL_SIZE: tuple[dict[str, Any], ...] = (
+    dict(model="greenmim_swin_base", size=(224, 224)),
+    dict(model="simmim_swin_base", size=(224, 224)),
+    dict(model="simmim_swin_base", size=(192, 192)),
+)
+FULL_SIZE_BATCH, FULL_SIZE_METRICS = 64, ("peak_live_bytes",)  # predicted: not every device holds it
+PACKED, PACKING_METRICS = "greenmim_", ("padding",)  # those that pack windows into groups
+GROUPINGS = ("search", "packed")  # beside the model's own
+GROUPING_METRICS = ("macs", *PACKING_METRICS)
+
+
+def changed(zoo: Sequence[str], device: str) -> list[Cell]:
+    """What models that change a base cost beside it: over resolution, and in training over their branches."""
+    models = [*(name for name in zoo if name.startswith(CHANGED)), *BASES]
+    sized = [Spec(model, size=(side, side), device=device) for model in models for side in CHANGED_SIZES]
+    plain = Spec(BASES[0], mode="train", device=device)
+    branched = [replace(plain, model=BRANCHED, model_args=(("branches", count),)) for count in BRANCHES]
+    return [
+        *(Cell(spec, CHANGED_METRICS) for spec in sized),
+        *(Cell(spec, BRANCHED_METRICS) for spec in (plain, *branched) if BRANCHED in models),
+    ]
+
+
+def masked(zoo: Sequence[str], device: str) -> list[Cell]:
+    """What a step of masked pre-training costs: time and memory against each other's, over batch and mask ratio, memory
+    over window and decoder, and padding over the ways to group."""
+    plain = [Spec(mode="pretrain", batch=MASKED_BATCH, device=device, **words) for words in MASKED]
+    large = [Spec(mode="pretrain", batch=FULL_SIZE_BATCH, device=device, **words) for words in FULL_SIZE]
+    sparse = plain[0]
+
+    def with_(argument: str, value: Any) -> Spec:
+        return replace(sparse, model_args=((argument, value),))
+
+    cells = [
+        *(Cell(spec, STEP_METRICS) for spec in (*plain, *(with_("mask_ratio", ratio) for ratio in RATIOS))),
+        *(Cell(replace(spec, batch=batch), MEMORY_METRICS) for spec in plain for batch in MASKED_BATCHES),
+        *(Cell(with_(word, value), MEMORY_METRICS) for word, values in ALTERED.items() for value in values),
+        *(Cell(spec, FULL_SIZE_METRICS) for spec in large),
+        *(Cell(replace(with_("grouping", word), batch=1), GROUPING_METRICS) for word in GROUPINGS),
+    ]
+    return [cell for cell in cells if cell.spec.model in zoo]

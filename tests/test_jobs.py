@@ -1,0 +1,92 @@
+"""The main job: what is asked of which model. Names and sizes alone; nothing is built."""
+
+from types import SimpleNamespace
+
+import pytest
+import timm
+
+from bench.jobs import main_job
+from bench.names import pretrains
+
+STATIC = {"activations", "macs", "macs_fvcore", "params", "peak_live_bytes"}
+STEP = {"peak_live_bytes", "peak_memory", "throughput"}
+SIZES = {
+    "greenmim_swin_micro": 224,
+    "greenmim_swin_tiny": 224,
+    "greenmim_swin_base": 224,
+    "simmim_swin_tiny": 224,
+    "simmim_swin_base": 192,
+}
+
+
+@pytest.fixture
+def job(monkeypatch):
+    """The main job's cells of models that the registry may not know: of SIZES, pre-training ones."""
+    known = timm.get_pretrained_cfg
+
+    def config(model):
+        size = SIZES.get(model)
+        return SimpleNamespace(input_size=(3, size, size), num_classes=-1) if size else known(model)
+
+    monkeypatch.setattr(timm, "get_pretrained_cfg", config)
+    return lambda *zoo: main_job(zoo, "cpu")
+
+
+def asked(cells, model, **fields):
+    """The metrics of a model's cells whose Spec has these fields, and no arguments but those named."""
+    fields = {"model_args": (), **fields}
+    found = [cell for cell in cells if cell.spec.model == model]
+    return [{*cell.metrics} for cell in found if all(getattr(cell.spec, key) == value for key, value in fields.items())]
+
+
+def test_what_a_model_is_for_is_read_off_the_registry(job):
+    assert pretrains("simmim_swin_base")
+    assert not any(pretrains(name) for name in ("sgformer_s", "deit_small_patch16_224", "mine.py:mine"))
+
+
+def test_a_pre_training_model_is_measured_at_its_step(job):
+    cells = job("sgformer_s", *SIZES)
+    for model in SIZES:
+        own = [cell for cell in cells if cell.spec.model == model]
+        assert {cell.spec.mode for cell in own} == {"pretrain"}
+        packed = {"padding"} if model.startswith("greenmim_") else set()
+        [metrics] = asked(cells, model, batch=1, size=(SIZES[model],) * 2)
+        assert metrics - {"peak_memory"} == STATIC | packed
+    others = [cell for cell in cells if cell.spec.model not in SIZES]
+    assert not any("padding" in cell.metrics or cell.spec.mode == "pretrain" for cell in others)
+
+
+def test_masked_pre_training_is_timed_against_what_it_is_compared_with(job):
+    cells = job(*SIZES)
+    compared = [("greenmim_swin_tiny", 224, ()), ("greenmim_swin_tiny", 224, (("mask_ratio", 0),))]
+    compared += [("simmim_swin_tiny", 224, ()), ("simmim_swin_tiny", 192, ())]
+    for model, side, arguments in compared:
+        of = dict(size=(side, side), model_args=arguments)
+        [metrics] = asked(cells, model, batch=8, **of)
+        assert metrics == STEP
+        for batch in (1, 4, 16, 64):
+            [metrics] = asked(cells, model, batch=batch, **of)
+            assert metrics & STEP == STEP - {"throughput"}
+    for ratio in (0.5, 0.6, 0.85):
+        [metrics] = asked(cells, "greenmim_swin_tiny", batch=8, model_args=(("mask_ratio", ratio),))
+        assert metrics == STEP
+    for words in (("window", 7), ("window", 14), ("decoder_depth", 4)):
+        assert asked(cells, "greenmim_swin_tiny", batch=8, model_args=(words,)) == [{"peak_live_bytes", "peak_memory"}]
+    for model, side in (("greenmim_swin_base", 224), ("simmim_swin_base", 224), ("simmim_swin_base", 192)):
+        assert asked(cells, model, batch=64, size=(side, side)) == [{"peak_live_bytes"}]
+    for grouping in ("search", "packed"):
+        assert asked(cells, "greenmim_swin_tiny", model_args=(("grouping", grouping),)) == [{"macs", "padding"}]
+
+
+def test_nothing_is_asked_of_models_that_are_not_there(job):
+    models = {cell.spec.model for cell in job("simmim_swin_tiny")}
+    assert {model for model in models if "mim" in model} == {"simmim_swin_tiny"}
+    assert not any(model.startswith(("hmhsa_", "sgformer_")) for model in models)
+
+
+def test_a_spec_is_one_cell_and_a_metric_of_it_is_asked_once(job):
+    cells = job("sgformer_s", "hmhsa_deit_tiny", "hmhsa_deit_small", *SIZES)
+    assert len({cell.spec.id for cell in cells}) == len(cells)
+    assert all(len({*cell.metrics}) == len(cell.metrics) for cell in cells)
+    [both] = asked(cells, "hmhsa_deit_small", size=(448, 448))
+    assert both == {"peak_live_bytes", "peak_memory", "macs", "macs_fvcore"}
