@@ -1,22 +1,49 @@
-"""Which model is compared with which: what a paper changed, and the base that it changed. Data alone."""
+"""Which model is compared with which: what a paper changed or built, and what it holds it against. Data alone."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+HMHSA, GREENMIM = "2306.10875", "2205.13515"  # arXiv ids
+
 
 class Base(NamedTuple):
-    """model: the registered name of the base; paper: arXiv id of the paper that changes it."""
+    """model: the registered name of the base; paper: arXiv id of the paper that compares with it.
+
+    size: (of the model, of the base), as the frame writes them, where they differ; None is any, the same of both.
+    arguments: what the base's constructor is given, whatever the model's is.
+    """
 
     model: str
     paper: str
+    size: tuple[str, str] | None = None
+    arguments: Mapping[str, float | str] = {}
 
 
-BASES: Mapping[str, Base] = {
-    "hmhsa_deit_tiny": Base("deit_tiny_patch16_224", "2306.10875"),
-    "hmhsa_deit_small": Base("deit_small_patch16_224", "2306.10875"),
-    "hmhsa_pvt_v2_b1": Base("pvt_v2_b1", "2306.10875"),
-    "hmhsa_nextvit_small": Base("nextvit_small", "2306.10875"),
+def _masked(model: str, *dense: Base) -> tuple[Base, ...]:
+    """The bases of a GreenMIM: those that encode masked tokens too, and itself with none masked."""
+    return (*dense, Base(model, GREENMIM, arguments={"mask_ratio": 0}))
+
+
+BASES: Mapping[str, tuple[Base, ...]] = {
+    "hmhsa_deit_tiny": (Base("deit_tiny_patch16_224", HMHSA),),
+    "hmhsa_deit_small": (Base("deit_small_patch16_224", HMHSA),),
+    "hmhsa_pvt_v2_b1": (Base("pvt_v2_b1", HMHSA),),
+    "hmhsa_nextvit_small": (Base("nextvit_small", HMHSA),),
+    **{
+        f"greenmim_{body}": _masked(
+            f"greenmim_{body}",
+            Base(f"simmim_{body}", GREENMIM),
+            Base(f"simmim_{body}", GREENMIM, size=("224", "192")),  # SimMIM's own recipe
+        )
+        for body in ("swin_micro", "swin_tiny", "swin_base", "swin_large")
+    },
+    "greenmim_twins_large": _masked("greenmim_twins_large"),
 }
+
+
+def models_of(paper: str) -> list[str]:
+    """The models that a paper compares with their bases."""
+    return [model for model, (first, *_) in BASES.items() if first.paper == paper]
 
 
 def untagged(model: str) -> str:

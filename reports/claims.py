@@ -1,9 +1,12 @@
 """The papers' numbers, as data: `claims/*.csv`, each row with its table, its conditions and where it was read."""
 
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 
 import pandas as pd
+
+from reports.baselines import GREENMIM, models_of
 
 _FOLDER = Path(__file__).parent / "claims"
 
@@ -22,6 +25,11 @@ _MODELS = {
     "NextViT-S": "nextvit_small",
     "PVTv2-b1 + hMHSA + cFFN": "hmhsa_pvt_v2_b1",
     "NextViT-S + hMHSA + cFFN": "hmhsa_nextvit_small",
+}
+# Those that a claim on steps of pre-training speaks of.
+_STEPS = {
+    "GreenMIM (Swin and Twins)": models_of(GREENMIM),
+    "GreenMIM Swin-B": ["greenmim_swin_base"],
 }
 _REDUCTIONS = {"params_reduction": "params", "flops_reduction": "macs_fvcore"}  # most papers' FLOPs are fvcore's count
 
@@ -70,3 +78,15 @@ def published_reductions() -> pd.DataFrame:
         metric=rows["metric"].map(_REDUCTIONS),
         change_percent=-rows["value"].astype(float),
     )[["name", "metric", "change_percent", "id", "paper", "source", "provenance", "confidence"]].reset_index(drop=True)
+
+
+def published_steps(metrics: Iterable[str]) -> pd.DataFrame:
+    """What GreenMIM's paper says of a step of its models against another's; a row a number, in the order of `metrics`.
+
+    Columns: names (registered), metric and value (the claim's words), unit, conditions, and id, paper, source,
+    provenance, confidence of the claim.
+    """
+    claims = load()
+    claims = claims[claims["model"].isin(list(_STEPS))]
+    rows = pd.concat([claims[claims["metric"] == metric] for metric in metrics])
+    return rows.assign(names=rows["model"].map(_STEPS)).reset_index(drop=True)

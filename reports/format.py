@@ -1,6 +1,6 @@
 """From SI units to what people read. The only place where a number is rounded."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from math import nan
 
@@ -22,6 +22,7 @@ _SCALES: Mapping[str, Scale] = {
     "MAC": Scale("GMACs", 1e-9, 4),
     "img/s": Scale("img/s"),
     "bit": Scale("bit"),
+    "h": Scale("h"),
 }
 _METRICS: Mapping[str, Scale] = {
     "params": Scale("M", 1e-6, 4),
@@ -30,6 +31,7 @@ _METRICS: Mapping[str, Scale] = {
     "mfu": Scale("%", 1e2),
     "ccs": Scale(""),
     "hallucination": Scale(""),
+    "padding": Scale("%", 1e2),
 }
 _NAMES: Mapping[str, str] = {
     "macs_fvcore": "MACs (fvcore)",
@@ -80,9 +82,21 @@ def change(percent: float, low: float = nan, high: float = nan, *, decimals: int
     if pd.isna(percent):
         return ""
     text = f"{percent:+.{decimals}f} %" if percent else "0 %"
+    return text + _apart(low, high, 0, lambda bound: f"{bound:+.{decimals}f}")
+
+
+def factor(share: float, low: float = nan, high: float = nan) -> str:
+    """`1.75x`, likewise: told apart where the interval doesn't hold 1."""
+    if pd.isna(share):
+        return ""
+    return f"{number(share, 3)}x" + _apart(low, high, 1, lambda bound: number(bound, 3))
+
+
+def _apart(low: float, high: float, same: float, word: Callable[[float], str]) -> str:
+    """An interval in brackets, where there is one, and whether it holds `same`."""
     if pd.isna(low) or pd.isna(high):
-        return text
-    return f"{text} ({low:+.{decimals}f} to {high:+.{decimals}f}){', not told apart' if low <= 0 <= high else ''}"
+        return ""
+    return f" ({word(low)} to {word(high)}){', not told apart' if low <= same <= high else ''}"
 
 
 def bytes_(value: float) -> str:

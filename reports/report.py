@@ -13,7 +13,8 @@ from bench.environment import Environment
 from bench.errors import UsageError
 from bench.protocol import Protocol
 from bench.record import Record
-from reports import attention, leftovers, reductions, shares, tables
+from reports import attention, epochs, grouping, leftovers, reductions, shares, speedups, tables
+from reports.baselines import GREENMIM, models_of, untagged
 from reports.claims import published_top1
 from reports.figures import Picture, pictures
 from reports.format import bytes_, number
@@ -98,8 +99,14 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         images=_markdown(attention.per_image(frame)),
         against=_markdown(reductions.table(changes)),
         against_timed=bool(set(changes["metric"]) - set(reductions.COUNTS)),
+        against_forms=changes["form"].any(),
+        against_masked=changes["model"].map(untagged).isin(models_of(GREENMIM)).any(),
         against_published=_markdown(reductions.published(frame, changes)),
         unpaired={model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
+        epochs=_markdown(epochs.table(frame)),
+        epoch_images=epochs.IMAGES,
+        steps=_markdown(speedups.table(frame, changes)),
+        grouping=_markdown(grouping.table(frame)),
         hallucination=_markdown(attention.hallucination(frame)),
         pictures=[(picture, "" if picture.table is None else _markdown(picture.table)) for picture in drawn],
         published=_markdown(published),

@@ -6,6 +6,7 @@ from typing import Any
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 
 # Okabe and Ito's palette (without its yellow, too pale on white), which differs in lightness too.
@@ -14,6 +15,12 @@ _MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*", "<", ">")
 
 # Colour and hatch of areas; a white hatch shows on each of these colours.
 FILLS = tuple(zip((*_COLOURS[:6], "#777777"), ("", "//", "..", "\\\\", "xx", "--", "++"), strict=True))
+EMPTY: dict[str, Any] = {
+    "facecolor": "#f4f4f4",
+    "edgecolor": "#aaaaaa",
+    "hatch": "////",
+    "linewidth": 0,
+}  # nothing there
 BASE_LINE: dict[str, Any] = {"color": "#777777", "linestyle": "--", "linewidth": 1, "zorder": 1}
 MAP_COLOURS = "inferno"  # perceptually uniform, from black to pale: the same order in grey
 
@@ -49,6 +56,15 @@ def all_looks() -> list[dict[str, Any]]:
     """Pairs of a colour and a marker, neighbours as different as can be; 70, all there are."""
     pairs = zip(cycle(_COLOURS), cycle(_MARKERS), range(len(_COLOURS) * len(_MARKERS)))
     return [{"color": colour, "marker": marker} for colour, marker, _ in pairs]
+
+
+def labelled(number: int) -> tuple[str, str]:
+    """The colour of the `number`-th of many areas that carry a label, paler with each round, and of the label on it."""
+    again, first = divmod(number, len(FILLS))
+    strength = 0.6 ** (again % 4)
+    red, green, blue = (1 - strength * (1 - channel) for channel in to_rgb(FILLS[first][0]))
+    bright = 0.299 * red + 0.587 * green + 0.114 * blue > 0.5
+    return to_hex((red, green, blue)), "black" if bright else "white"
 
 
 @styled

@@ -11,11 +11,12 @@ from reports.percentiles import PERCENTS
 
 MEMORY = ("peak_memory", "peak_live_bytes")
 ATTENTION = {"ccs", "entropy", "hallucination"}
+_APART = (set(MEMORY), ATTENTION, {"padding"})  # each has tables of its own
 
 
 def main_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without the cells of which only memory, or only how attention looks, was asked: these have their own tables."""
-    asked = frame.groupby(CELL)["metric"].transform(lambda names: set(names) <= set(MEMORY) or set(names) <= ATTENTION)
+    """Without the cells of which only memory, how attention looks or how windows are grouped was asked."""
+    asked = frame.groupby(CELL)["metric"].transform(lambda names: any(set(names) <= one for one in _APART))
     return frame if asked.all() else frame[~asked]
 
 

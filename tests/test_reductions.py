@@ -7,7 +7,7 @@ import pytest
 
 from bench.protocol import preset
 from bench.record import Record, Value
-from bench.spec import Spec
+from bench.spec import Spec, parse
 from reports import reductions
 from reports.baselines import BASES, Base, untagged
 from reports.claims import published_reductions
@@ -34,6 +34,11 @@ def records(environment):
 def frame_of(records):
     """Their tidy frame; form as given."""
     return lambda *cells, form="": to_frame(records(*cells)).assign(form=form)
+
+
+def masked(model="greenmim_swin_tiny", side=224, mode="pretrain", batch=8, **arguments):
+    """A step of pre-training."""
+    return Spec(model, mode=mode, batch=batch, size=(side, side), model_args=arguments)
 
 
 @pytest.fixture
@@ -196,9 +201,96 @@ def test_what_to_measure_is_a_command_line(frame_of):
 
 
 def test_a_family_to_come_needs_a_row_and_no_more(frame_of, monkeypatch):
-    monkeypatch.setitem(BASES, "theirs", Base("test_vit", "0000.00000"))
+    monkeypatch.setitem(BASES, "theirs", (Base("test_vit", "0000.00000"),))
     rows = reductions.changes(frame_of((Spec("theirs"), params(3)), (Spec("test_vit"), params(4))))
     assert rows[["model", "against", "change_percent"]].to_numpy().tolist() == [["theirs", "test_vit", -25.0]]
+
+
+SIMMIM, DENSE = "simmim_swin_tiny", "greenmim_swin_tiny mask_ratio=0"
+
+
+def compared(frame):
+    """The base's number by what it is of: own arguments, base."""
+    rows = reductions.changes(frame)
+    return {(row["arguments"], row["against"]): row["base_value"] for row in rows.to_dict("records")}
+
+
+def test_a_model_has_several_bases_at_other_sizes_and_arguments(frame_of):
+    cells = [(masked(), params(1)), (masked(SIMMIM), params(2)), (masked(SIMMIM, 192), params(3))]
+    cells += [(masked(mask_ratio=0), params(4)), (masked(mask_ratio=0.5), params(5)), (masked(SIMMIM, 160), params(6))]
+    bases = {SIMMIM: 2, f"{SIMMIM} 192 px": 3, DENSE: 4}
+    assert compared(frame_of(*cells)) == {
+        (own, base): number for own in ("", "mask_ratio=0.5") for base, number in bases.items()
+    }  # and what is a base itself is compared with none
+    assert not reductions.unpaired(frame_of(*cells))
+    rows = reductions.changes(frame_of(*cells))
+    assert rows["base"].tolist() == [0, 1, 2] * 2
+    assert reductions.table(rows)["against"].tolist() == [*bases] * 2
+
+
+def test_a_base_at_another_size_is_that_of_one_size_alone(frame_of):
+    cells = [(masked(side=side), params(side)) for side in (192, 448)]
+    cells += [(masked(SIMMIM, side), params(1)) for side in (192, 448)]
+    rows = reductions.changes(frame_of(*cells))
+    assert rows[["size", "against"]].to_numpy().tolist() == [["192", SIMMIM], ["448", SIMMIM]]
+
+
+def test_a_base_has_the_arguments_it_must_and_of_the_others_most_of_the_models_own(frame_of):
+    own = (masked(window=14, mask_ratio=0.5), params(1))
+    assert compared(frame_of(own, (masked(window=14), params(2)), (masked(mask_ratio=0, depth=4), params(3)))) == {}
+    plain, alike = (masked(mask_ratio=0.0), params(4)), (masked(window=14, mask_ratio=0), params(5))
+    arguments = "mask_ratio=0.5 window=14"
+    assert compared(frame_of(own, plain)) == {(arguments, "greenmim_swin_tiny mask_ratio=0.0"): 4}
+    assert compared(frame_of(plain, own, alike)) == {(arguments, f"{DENSE} window=14"): 5}
+
+
+def test_twins_are_compared_with_themselves_alone(frame_of):
+    twins = "greenmim_twins_large"
+    cells = [
+        (masked(twins), params(1)),
+        (masked(twins, mask_ratio=0), params(2)),
+        (masked("simmim_swin_large"), params(3)),
+    ]
+    assert compared(frame_of(*cells)) == {("", f"{twins} mask_ratio=0"): 2}
+
+
+def test_what_to_measure_names_size_and_arguments(frame_of):
+    cells = [(masked(batch=batch, window=14, mask_ratio=0.5), params(1)) for batch in (1, 8)]
+    advice = [
+        f"{SIMMIM} mode=pretrain batch=1,8 size=224",
+        f"{SIMMIM} mode=pretrain batch=1,8 size=192",
+        "greenmim_swin_tiny mode=pretrain batch=1,8 size=224 --model-arg window=14 --model-arg mask_ratio=0",
+    ]
+    assert reductions.unpaired(frame_of(*cells)) == {"greenmim_swin_tiny": advice}
+    cells += [(masked(SIMMIM, 192, batch=batch), params(1)) for batch in (1, 8)]
+    assert reductions.unpaired(frame_of(*cells)) == {"greenmim_swin_tiny": [advice[0], advice[2]]}
+
+
+def test_the_advice_is_a_command_that_pairs_what_it_was_given_for(frame_of):
+    own = (masked(window=14, note="{batch} {x}"), params(1))
+    for words in reductions.unpaired(frame_of(own))["greenmim_swin_tiny"][:2]:
+        model, *axes = words.split()
+        [spec] = parse(axes).specs([model], lambda _: (1, 1), "cpu")
+        assert reductions.changes(frame_of(own, (spec, params(2))))["base_value"].tolist() == [2]
+
+
+def test_a_pre_training_step_has_its_throughput_as_a_factor(frame_of):
+    def throughput(value, low, high):
+        return Value("throughput", "img/s", value, interval=(low, high))
+
+    cells = [(masked(), throughput(8.75, 8.4, 9.0)), (masked(SIMMIM), throughput(5.0, 4.8, 5.25))]
+    cells += [(masked(SIMMIM, 192), throughput(8.7, 8.3, 9.1)), (masked(mask_ratio=0), Value("throughput", "img/s", 5))]
+    table = reductions.table(reductions.changes(frame_of(*cells)))
+    assert table["speed-up"].tolist() == [
+        f"1.75x ({8.4 / 5.25:.2f} to {9 / 4.8:.2f})",
+        f"1.01x ({8.4 / 9.1:.3f} to {9 / 8.3:.2f}), not told apart",
+        "1.75x",
+    ]
+    assert table["throughput"].tolist()[0] == "+75.0 % (+60.0 to +87.5)"
+    trained = [(dataclasses.replace(spec, mode="train"), *values) for spec, *values in cells]
+    assert "speed-up" not in reductions.table(reductions.changes(frame_of(*trained)))
+    cells += [(masked(batch=1), params(1)), (masked(SIMMIM, batch=1), params(2))]
+    assert reductions.table(reductions.changes(frame_of(*cells)))["speed-up"].tolist()[-1] == "-"
 
 
 def test_published_changes_are_those_of_the_claims():
@@ -361,6 +453,30 @@ def test_change_over_size_is_drawn_where_both_were_measured(frame_of):
     assert [text.get_text() for text in picture.figure.axes[0].get_xticklabels()] == ["224", "448"]
     assert "reduction_size" not in drawn(frame_of(*cells[:4]))  # one size of the base
     assert "reduction_size" not in drawn(frame_of(*cells[:3]))
+
+
+def test_change_over_size_has_a_line_a_base(frame_of):
+    cells = [
+        (spec, Value("macs", "MAC", side * times))
+        for side in (192, 224)
+        for spec, times in ((masked(side=side), 1), (masked(SIMMIM, side), 2), (masked(side=side, mask_ratio=0), 4))
+    ]
+    found = panel(drawn(frame_of(*cells))["reduction_size"], "MACs")
+    assert {label: y for label, (_, y, _) in found.items()} == {
+        f"greenmim_swin_tiny against {SIMMIM}": pytest.approx([-50, -50]),
+        f"greenmim_swin_tiny against {DENSE}": pytest.approx([-75, -75]),
+    }  # and none of the base that one size alone has
+
+
+def test_cost_over_an_argument_is_against_one_base_of_all_the_line(frame_of):
+    depths = [(masked(decoder_depth=depth), params(10 * depth)) for depth in (1, 2)]
+    dense = [(masked(decoder_depth=depth, mask_ratio=0), params(5)) for depth in (1, 2)]
+    for simmim, against, quotients in (
+        (masked(SIMMIM), SIMMIM, [0.5, 1]),  # the first base goes first
+        (masked(SIMMIM, decoder_depth=1), DENSE, [2, 4]),  # which has no second value
+    ):
+        picture = drawn(frame_of(*depths, *dense, (simmim, params(20))))["cost_argument_decoder-depth"]
+        assert panel(picture, "params")[f"greenmim_swin_tiny against {against}"][1] == pytest.approx(quotients)
 
 
 def test_change_over_size_is_of_one_batch_each_and_says_so(frame_of):

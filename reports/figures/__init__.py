@@ -8,8 +8,11 @@ from reports.figures.cost_argument import draw as cost_argument
 from reports.figures.cost_shares import draw as cost_shares
 from reports.figures.entropy_blocks import draw as entropy_blocks
 from reports.figures.gallery import draw as gallery
+from reports.figures.group_size import draw as group_size
 from reports.figures.hallucination import draw as hallucination
 from reports.figures.latency_batch import draw as latency_batch
+from reports.figures.mask_ratio import draw as mask_ratio
+from reports.figures.masked_windows import draw as masked_windows
 from reports.figures.memory_batch import draw as memory_batch
 from reports.figures.memory_size import draw as memory_size
 from reports.figures.picture import Picture
@@ -30,6 +33,9 @@ _DRAW = (
     cost_shares,
     reduction_size,
     cost_argument,
+    mask_ratio,
+    group_size,
+    masked_windows,
     ccs_blocks,
     entropy_blocks,
     hallucination,

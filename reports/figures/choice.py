@@ -17,7 +17,11 @@ def chosen(frame: pd.DataFrame, holds: Callable[[dict[str, Any]], Any]) -> tuple
     """Of the series whose CCS `holds` what is to be drawn up to 4, trained ones first, and the names of the others."""
     rows = looked(frame, "ccs")
     rows = rows[rows["details"].map(lambda details: bool(holds(details))).astype(bool)]
-    rows = rows.sort_values("weights", key=lambda weights: weights == "random", kind="stable")
+    return few(rows.sort_values("weights", key=lambda weights: weights == "random", kind="stable"))
+
+
+def few(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The first 4 rows, and the series of the others."""
     return rows.iloc[:_MODELS], list(rows["series"].iloc[_MODELS:])
 
 

@@ -1,10 +1,9 @@
 """Cost over an argument of the constructor: what training costs with more branches, say. A picture an argument."""
 
-from collections.abc import Iterator
-from math import isfinite
-
 import pandas as pd
 
+from reports.arguments import numbers, without
+from reports.figures.mask_ratio import MASK_RATIO
 from reports.figures.picture import Picture, asides, conditions, errorbar, file_names, legend, names, panels
 from reports.figures.series import lines
 from reports.format import name
@@ -16,9 +15,10 @@ _COSTS = ("params", "macs", "peak_live_bytes", "latency")
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
-    """A panel a cost, a line a series, of each argument that is a number and has two values or more in a series."""
+    """A panel a cost, a line a series, of each argument that is a number and has two values or more in a series; the
+    mask ratio has a picture of its own."""
     asked = frame[frame["metric"].isin(_COSTS)]
-    arguments = dict.fromkeys(word.partition("=")[0] for one in asked["arguments"] for word in one.split())
+    arguments = dict.fromkeys(key for one in asked["arguments"] for key in numbers(one) if key != MASK_RATIO)
     swept = {argument: rows for argument in arguments if not (rows := _swept(asked, argument)).empty}
     called = zip(file_names("cost_argument", swept), swept.items(), strict=True)
     against = changes(frame)
@@ -56,35 +56,25 @@ def _picture(against: pd.DataFrame, file: str, argument: str, rows: pd.DataFrame
 
 def _swept(rows: pd.DataFrame, argument: str) -> pd.DataFrame:
     """The rows of series with two values of `argument` or more. Columns: place (the value), series without it."""
-    places = [dict(_numbers(one)).get(argument) for one in rows["arguments"]]
+    places = [numbers(one).get(argument) for one in rows["arguments"]]
     rows = rows.assign(place=pd.Series(places, index=rows.index, dtype=float)).dropna(subset=["place"])
-    rest = [" ".join(word for word in one.split() if word.partition("=")[0] != argument) for one in rows["arguments"]]
+    rest = [without(one, argument) for one in rows["arguments"]]
     rows = rows.assign(series=series(rows.assign(arguments=rest)))
     return rows[rows.groupby("series")["place"].transform("nunique") > 1]
-
-
-def _numbers(arguments: str) -> Iterator[tuple[str, float]]:
-    """The arguments that are finite numbers, of the frame's words `key=value key=value`."""
-    for word in arguments.split():
-        key, _, text = word.partition("=")
-        try:
-            value = float(text)
-        except ValueError:
-            continue
-        if isfinite(value):
-            yield key, value
 
 
 def _relative(own: pd.DataFrame, found: pd.DataFrame, argument: str) -> pd.DataFrame:
     """A series' rows with value, low and high divided by the base's, or by those of its first place."""
     key = [*CELL, "metric"]
-    found = found.drop_duplicates(key)[[*key, "against", *CHANGE]]
-    both = own.merge(found, on=key, how="left")
-    if both["change_percent"].notna().all():
-        value, low, high = (1 + both[one] / 100 for one in CHANGE)
-        against = both["against"].iloc[0]
+    for _, base in found.groupby("base"):
+        both = own.merge(base.drop_duplicates(key)[[*key, "against", *CHANGE]], on=key, how="left")
+        if both["change_percent"].notna().all():
+            value, low, high = (1 + both[one] / 100 for one in CHANGE)
+            against = both["against"].iloc[0]
+            against = against if both["against"].nunique() == 1 else without(against, argument)  # the base has it too
+            break
     else:
-        place = own["place"].min()
+        both, place = own, own["place"].min()
         first = both[both["place"] == place].drop_duplicates("metric").set_index("metric")
         first = first[first["value"] > 0]
         value = both["value"] / both["metric"].map(first["value"])

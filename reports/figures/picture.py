@@ -40,12 +40,13 @@ def errorbar(axes: Axes, x: pd.Series, rows: pd.DataFrame, **look: Any) -> None:
     axes.errorbar(x, rows["value"], yerr=[below, above], **look)
 
 
-def panels(titles: Sequence[str], x: str, y: str) -> tuple[Figure, dict[str, Axes]]:
-    """An empty picture with a panel for each of `titles`, two a row, on the same x axis; x and y are what axes say."""
+def panels(titles: Sequence[str], x: str, y: str, share: bool = True) -> tuple[Figure, dict[str, Axes]]:
+    """An empty picture with a panel for each of `titles`, two a row, on the same x axis if they `share` one; x and y
+    are what axes say."""
     columns = min(2, len(titles))
     rows = -(-len(titles) // columns)
     figure = Figure(figsize=(6.4, 1.0 + 1.9 * rows), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, squeeze=False).ravel()
+    grid = figure.subplots(rows, columns, sharex=share, squeeze=False).ravel()
     for axes in grid[len(titles) :]:
         axes.remove()
     found: dict[str, Axes] = dict(zip(titles, grid, strict=False))

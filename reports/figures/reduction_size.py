@@ -17,9 +17,11 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
     """A panel a cost, a line a model; nothing unless a model and its base were measured at two sizes or more."""
     rows = changes(frame[frame["metric"].isin(_COSTS)])
     rows = rows[rows["change_percent"].notna()]
-    points = ladders(rows, "size")
+    points = pd.concat([ladders(own, "size") for _, own in rows.groupby("base")] or [rows])
     if points.empty:
         return []
+    against = points.groupby(["series", "base"])["against"].transform("first")
+    points = points.assign(series=points["series"] + " against " + against)
     columns = dict(zip(CHANGE, ("value", "low", "high"), strict=True))
     points = points.drop(columns=columns.values()).rename(columns=columns)
     points = points.assign(position=np.log2(points["size"].map(pixels)))
@@ -27,9 +29,8 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
     figure, found = panels(titles, "image size (pixels a side)", "change (%)")
     aside = asides(points["position"], points["series"].nunique())
     for i, (series, own, look) in enumerate(lines(points)):
-        label = f"{series} against {own['against'].iloc[0]}"
         for cost, curve in own.sort_values("position").groupby("metric", sort=False):
-            errorbar(found[name(str(cost))], 2 ** (curve["position"] + aside[i]), curve, label=label, **look)
+            errorbar(found[name(str(cost))], 2 ** (curve["position"] + aside[i]), curve, label=series, **look)
     sizes = points.drop_duplicates("position").sort_values("position")
     for axes in found.values():
         axes.axhline(0, **BASE_LINE)

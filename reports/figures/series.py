@@ -9,7 +9,7 @@ import pandas as pd
 from reports.frame import series
 from reports.style import all_looks
 
-_OTHER = {"batch": "size", "size": "batch"}
+_OTHER = {"batch": "size", "size": "batch", "mask_ratio": "batch"}
 
 
 def with_looks(frame: pd.DataFrame) -> pd.DataFrame:
