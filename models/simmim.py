@@ -44,8 +44,7 @@ class MaskedSwin(SwinTransformer):
     def forward(self, x: Tensor, mask: Tensor) -> Tensor:
         """Images (B, in_chans, H, W) and the removed cells (B or 1, side, side) -> (B, 8C, H/32, W/32)."""
         x = self.patch_embed(x)  # (B, H/4, W/4, C)
-        removed = _repeat(mask, FACTORS[0])[..., None].to(x.dtype)
-        x = x * (1 - removed) + self.mask_token * removed
+        x = torch.where(_repeat(mask, FACTORS[0])[..., None], self.mask_token.to(x.dtype), x)
         return self.norm(self.layers(x)).permute(0, 3, 1, 2)
 
 
