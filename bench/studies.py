@@ -28,7 +28,11 @@ MASKED: tuple[dict[str, Any], ...] = (
 MASKED_BATCH = 8  # what is timed
 MASKED_BATCHES = (1, 4, 16, 64)  # memory alone
 RATIOS = (0.5, 0.6, 0.85)  # beside the model's own
-STEP_METRICS = (*MEMORY_METRICS, "throughput")  # an epoch is a matter of throughput; a step takes seconds on a CPU
+STEP_METRICS = (
+    "macs",
+    *MEMORY_METRICS,
+    "throughput",
+)  # an epoch is a matter of throughput; a step takes seconds on a CPU
 ALTERED: dict[str, tuple[Any, ...]] = {"window": (7, 14), "decoder_depth": (1, 2, 4)}
 FULL_SIZE: tuple[dict[str, Any], ...] = (
     dict(model="greenmim_swin_base", size=(224, 224)),
@@ -60,14 +64,15 @@ def masked(zoo: Sequence[str], device: str) -> list[Cell]:
     large = [Spec(mode="pretrain", batch=FULL_SIZE_BATCH, device=device, **words) for words in FULL_SIZE]
     sparse = plain[0]
 
-    def with_(argument: str, value: Any) -> Spec:
-        return replace(sparse, model_args=((argument, value),))
+    def with_(**arguments: Any) -> Spec:
+        return replace(sparse, model_args=arguments)
 
+    altered = [{word: value} for word, values in ALTERED.items() for value in values]
     cells = [
-        *(Cell(spec, STEP_METRICS) for spec in (*plain, *(with_("mask_ratio", ratio) for ratio in RATIOS))),
+        *(Cell(spec, STEP_METRICS) for spec in (*plain, *(with_(mask_ratio=ratio) for ratio in RATIOS))),
         *(Cell(replace(spec, batch=batch), MEMORY_METRICS) for spec in plain for batch in MASKED_BATCHES),
-        *(Cell(with_(word, value), MEMORY_METRICS) for word, values in ALTERED.items() for value in values),
+        *(Cell(with_(**own, **ratio), MEMORY_METRICS) for own in altered for ratio in ({}, {"mask_ratio": 0})),
         *(Cell(spec, FULL_SIZE_METRICS) for spec in large),
-        *(Cell(replace(with_("grouping", word), batch=1), GROUPING_METRICS) for word in GROUPINGS),
+        *(Cell(replace(with_(grouping=word), batch=1), GROUPING_METRICS) for word in GROUPINGS),
     ]
     return [cell for cell in cells if cell.spec.model in zoo]

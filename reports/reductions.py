@@ -122,7 +122,7 @@ def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, int, Row | None]]:
     not measured alike.
 
     Of several cells of a base, all with the arguments that it must have, that with most of the model's own others is
-    taken, and none with others.
+    taken, and none with others. A model that is its own base is compared where all other arguments are the same.
     """
     rows = frame[frame["metric"].isin(METRICS) & (frame["status"] == "ok")].to_dict("records")
     alike: dict[tuple[Any, ...], list[Row]] = {}
@@ -136,11 +136,12 @@ def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, int, Row | None]]:
         for place, base in enumerate(bases):
             if base.size is not None and base.size[0] != row["size"]:
                 continue
-            allowed = {**own, **base.arguments}.items()
+            allowed = {**own, **base.arguments}
+            least = allowed if base.model == untagged(row["model"]) else base.arguments
             found = [
                 one
                 for one in alike.get(_key(row, base.model, _size(row, base)), ())
-                if base.arguments.items() <= arguments.read(one["arguments"]).items() <= allowed
+                if least.items() <= arguments.read(one["arguments"]).items() <= allowed.items()
             ]
             yield (
                 row,
