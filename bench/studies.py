@@ -65,7 +65,7 @@ def masked(zoo: Sequence[str], device: str) -> list[Cell]:
     sparse = plain[0]
 
     def with_(**arguments: Any) -> Spec:
-        return replace(sparse, model_args=arguments)
+        return replace(sparse, model_args=tuple(arguments.items()))
 
     altered = [{word: value} for word, values in ALTERED.items() for value in values]
     cells = [
