@@ -120,7 +120,8 @@ class SimMIM(nn.Module):
         features = self.encoder(images, cells)
         prediction = self.decoder(features)
         pixels = _repeat(cells, CELL)[:, None].expand(len(images), -1, -1, -1)  # (B, 1, H, W)
-        error = ((images - prediction).abs() * pixels).sum()
+        error = (images - prediction).abs() * pixels
+        error = error.sum(dtype=torch.promote_types(error.dtype, torch.float32))  # beyond what float16 holds
         return {
             "loss": error / (pixels.sum() + 1e-5) / self.in_chans,
             "prediction": prediction,
@@ -145,7 +146,7 @@ class SimMIM(nn.Module):
 
 def _repeat(grids: Tensor, times: int) -> Tensor:
     """(B, rows, columns) -> (B, times · rows, times · columns)."""
-    return grids.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
+    return grids[:, :, None, :, None].expand(-1, -1, times, -1, times).flatten(3).flatten(1, 2)
 
 
 def pretraining(model_name: str, **options) -> nn.Module:

@@ -104,6 +104,7 @@ class GreenMIM(nn.Module):
         inputs = {"images": images.to(device, dtype), "mask": mask.to(device)}
         return inputs | ({"ids_restore": ids_restore.to(device)} if self.official_alignment else {})
 
+    @torch.compiler.disable  # host code on values
     def plan(self, images: Tensor, mask: Tensor | None = None, ids_restore: Tensor | None = None) -> dict[str, Plan]:
         """What `forward` derives on the host from the values of its inputs; given back to it, it looks at none.
 
