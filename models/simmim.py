@@ -7,8 +7,8 @@ Official code: https://github.com/microsoft/SimMIM (d3e29bc).
     -> Swin on all tokens -> norm -> features (B, 8C, H/32, W/32)
     -> 1x1 convolution, pixel shuffle -> prediction (B, 3, H, W) -> absolute error on removed pixels
 
-The encoder is timm's Swin, which is the same function as the official one: GreenMIM's baseline is no slower than timm's
-classifier of that size.
+The encoder is timm's Swin, which is the same function as the official one, so that GreenMIM isn't compared with a slow
+baseline: docs/greenmim times a step beside one of timm's classifier.
 
 Differences from the official code: parameters of patch merging have timm's names (`checkpoint_filter_fn` maps the
 official ones); the mask is one of cells, which there a data loader has repeated to patches; one mask for all images is
@@ -17,6 +17,7 @@ Differences from the paper: none known.
 """
 
 from collections.abc import Sequence
+from math import ceil
 
 import timm
 import torch
@@ -25,9 +26,9 @@ from timm.layers import trunc_normal_
 from timm.models import PretrainedCfg, SwinTransformer, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
-from models.greenmim.masks import check_images, check_mask, draw, draw_images
-from models.greenmim.options import CELL, FACTORS, among, cells, check_ratio, no_classes, window_size
-from models.swin_names import fit_bias_tables, timm_names, without_buffers
+from models.masked.masks import check_images, check_mask, draw, draw_images
+from models.masked.options import CELL, FACTORS, among, cells, check_ratio, no_classes, no_feature_maps, window_size
+from models.masked.swin_names import fit_bias_tables, timm_names, without_buffers
 
 __all__ = ["IMPLS", "SimMIM", "checkpoint_filter_fn", "pretraining"]
 
@@ -99,7 +100,7 @@ class SimMIM(nn.Module):
         """Standard normal `images`, and a `mask` as the paper draws it."""
         length = self.side**2
         images = draw_images(batch, self.in_chans, self.side, generator)
-        removed = -int(-length * self.mask_ratio // 1)
+        removed = ceil(length * self.mask_ratio)
         mask, _ = draw(removed, (batch, length) if self.per_image else (length,), generator)
         return {"images": images.to(device, dtype), "mask": mask.to(device)}
 
@@ -184,6 +185,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, row: dict, words: dict) -> SimMIM:
+    no_feature_maps(words, "SimMIM")
     return build_model_with_cfg(
         SimMIM,
         variant,

@@ -17,8 +17,8 @@ from safetensors.torch import save_file
 from timm.models import SwinTransformer, load_state_dict
 from torch import Tensor, nn
 
-from models.greenmim.options import among
-from models.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, timm_names, without_buffers
+from models.masked.options import among
+from models.masked.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, timm_names, without_buffers
 
 __all__ = ["to_classifier"]
 
@@ -56,6 +56,15 @@ def _check(state: dict[str, Tensor], own: dict[str, Tensor]) -> None:
         )
 
 
+def _read(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise ValueError(f"there is no file {path}")
+    try:
+        return load_state_dict(str(path), weights_only=True)
+    except Exception as error:  # of a file that is no checkpoint, readers raise what they like
+        raise ValueError(f"{path} cannot be read as a checkpoint: {error}") from error
+
+
 def main(words: list[str] | None = None) -> int:
     """The command above. Returns 2 where it cannot be done, with the reason in one line."""
     parser = argparse.ArgumentParser(
@@ -76,15 +85,17 @@ def main(words: list[str] | None = None) -> int:
     asked = parser.parse_args(words)
     sizes = {"img_size": asked.img_size, "window_size": asked.window}
     try:
-        if not asked.checkpoint.is_file():
-            raise ValueError(f"there is no file {asked.checkpoint}")
+        if not timm.is_model(asked.model):
+            raise ValueError(f"timm has no model {asked.model}")
+        if not asked.out.parent.is_dir():
+            raise ValueError(f"there is no folder {asked.out.parent}")
         torch.manual_seed(0)  # the classifier's weights
         model = timm.create_model(asked.model, **{name: size for name, size in sizes.items() if size is not None})
         if not isinstance(model, SwinTransformer):
             raise ValueError(f"{asked.model} is not a Swin of timm")
-        state = to_classifier(load_state_dict(str(asked.checkpoint), weights_only=True), model, asked.merge_order)
+        state = to_classifier(_read(asked.checkpoint), model, asked.merge_order)
         save_file({name: x.contiguous() for name, x in state.items()}, asked.out)
-    except Exception as error:  # of a file that is none, timm and torch raise what they like
+    except (OSError, ValueError) as error:
         print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     print(f"{asked.out}: for {asked.model} with img_size={model.patch_embed.img_size[0]}")

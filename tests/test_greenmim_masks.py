@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
 from models.greenmim import grouping
-from models.greenmim.packing import random_removed
+from models.greenmim.study import random_removed
 from models.greenmim.windows import coordinates, window_ids
 from tests.detfill import fill, image
 
@@ -231,6 +231,44 @@ def test_packing_counts_the_rows_and_tokens_of_all_blocks(name, shifts, blocks):
     assert on_meta(name, impl="window").packing(4)["rows"] == 0
 
 
+# Half precision, compilation.
+
+
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("autocast", [False, True])
+def test_losses_in_half_precision_are_near_those_in_float32(name, dtype, autocast):
+    torch.manual_seed(0)
+    model = timm.create_model(name)
+    inputs = model.sample_inputs(2, seeded(), **CPU)
+    expected = model(**inputs)["loss"].item()
+    if not autocast:
+        model.to(dtype)
+        inputs["images"] = inputs["images"].to(dtype)
+    with torch.autocast("cpu", dtype, enabled=autocast):
+        loss = model(**inputs)["loss"]
+    loss.backward()
+    assert loss.item() == pytest.approx(expected, rel=torch.finfo(dtype).eps)
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.requires_grad)
+
+
+def test_a_loss_over_more_cells_than_half_precision_counts():
+    model = on_meta("greenmim_swin_micro", img_size=32, norm_pix_loss=False, mask_ratio=0)
+    images, mask = torch.zeros(70_000, 3, 32, 32, dtype=torch.float16), torch.ones(1, dtype=torch.bool)
+    prediction = torch.ones(1, 1, 3072, dtype=torch.float16)
+    assert model.loss(images, prediction, mask).item() == 1
+
+
+@pytest.mark.parametrize("name", BOTH)
+def test_compiled_models_give_the_same_for_any_mask(name):
+    model = timm.create_model(name).eval()
+    compiled = torch.compile(model, backend="eager")
+    with torch.no_grad():
+        for seed in range(2):
+            inputs = model.sample_inputs(2, seeded(seed), **CPU)
+            assert torch.equal(compiled(**inputs)["prediction"], model(**inputs)["prediction"])
+
+
 # Refused.
 
 
@@ -308,6 +346,22 @@ def test_arguments_that_make_no_model_are_refused(name, words, reason):
         timm.create_model(name, **words)
 
 
+@pytest.mark.parametrize("name", BOTH)
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [({"img_size": 224.5}, "224.5x224.5"), ({"features_only": True}, "no feature maps by stage")],
+)
+def test_sizes_and_words_of_other_models_are_refused(name, words, reason):
+    with pytest.raises(ValueError, match=reason):
+        timm.create_model(name, **words)
+
+
+@pytest.mark.parametrize("depth", [-1, 1.0, True])
+def test_a_decoder_of_no_depth_is_refused(depth):
+    with pytest.raises(ValueError, match=f"decoder_depth={depth}"):
+        timm.create_model("greenmim_swin_micro", decoder_depth=depth)
+
+
 def test_a_ratio_that_leaves_nothing_visible_is_refused():
     with pytest.raises(ValueError, match=r"mask_ratio=0\.99 leaves none of 49"):
         timm.create_model("greenmim_swin_micro", mask_ratio=0.99)
@@ -315,7 +369,7 @@ def test_a_ratio_that_leaves_nothing_visible_is_refused():
         timm.create_model("greenmim_swin_micro", grouping="best")
 
 
-@pytest.mark.parametrize(("size", "window"), [(192, 6), (224, 7), (256, 8), (384, 12)])
+@pytest.mark.parametrize(("size", "window"), [(64, 2), (192, 6), (224, 7), (256, 8), (384, 12)])
 def test_windows_scale_with_the_image(size, window):
     assert on_meta("greenmim_swin_base", img_size=size).encoder.window == window
     assert on_meta("simmim_swin_base", img_size=size).encoder.layers[0].blocks[0].window_size == (window, window)

@@ -12,7 +12,7 @@ from numpy.testing import assert_allclose
 
 from models.greenmim import grouping
 from models.greenmim.grouping import bound, cost, floor, gap, official, packed, partition, search, sweep
-from models.greenmim.packing import study
+from models.greenmim.study import study
 from models.greenmim.windows import coordinates, window_ids
 
 GOLDENS = Path(__file__).parent / "goldens/greenmim"

@@ -12,8 +12,8 @@ from torch import nn
 
 import models.greenmim as greenmim
 import models.simmim as simmim
+from models.masked.swin_names import _geometric, resize_bias_table, swap_merge_order
 from models.swin_classifier import main, to_classifier
-from models.swin_names import _geometric, resize_bias_table, swap_merge_order
 from tests.detfill import fill, image
 from tests.test_greenmim import HERE, official_state
 

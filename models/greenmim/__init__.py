@@ -18,7 +18,7 @@ Differences from the official code:
   row-major and `ids_restore` follows the noise. `official_alignment=True` has that too.
 - A mask may differ from image to image (`per_image`), and may remove nothing, where the official code crashes.
 - Indices are made on the host, in one go a forward pass, and packing uses bit sets; there it takes a transfer a stage
-  and shift, and some ms of pure Python. The reference is lighter than the official code by that.
+  and shift, and some ms of pure Python. That much the reference may be lighter than the official code.
 - Mask and order of the decoder are arguments of `forward`, and not drawn in it.
 - No stochastic depth: the official pre-training has none, and there it would act on groups.
 - Twins: rows of sparse convolutions are gathered and multiplied densely. Their initial weights are PyTorch's default
@@ -34,8 +34,8 @@ from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cf
 from torch import Tensor, nn
 
 from models.greenmim.model import IMPLS, GreenMIM
-from models.greenmim.options import among
-from models.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, without_buffers
+from models.masked.options import among, no_feature_maps
+from models.masked.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, without_buffers
 
 __all__ = ["IMPLS", "GreenMIM", "checkpoint_filter_fn", "pretraining"]
 
@@ -55,7 +55,7 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module, merge_
     among("merge_order", merge_order, MERGE_ORDERS, "GreenMIM")
     state = fit_bias_tables(without_buffers(state_dict), model)
     own = model.state_dict()["decoder_pos_embed"]
-    if state["decoder_pos_embed"].shape != own.shape:
+    if "decoder_pos_embed" in state and state["decoder_pos_embed"].shape != own.shape:
         state["decoder_pos_embed"] = own  # it is computed, not trained
     return swap_merge_order(state) if merge_order == 2022 else state
 
@@ -80,6 +80,7 @@ default_cfgs = generate_default_cfgs(
 
 
 def _create(variant: str, pretrained: bool, row: dict, words: dict) -> GreenMIM:
+    no_feature_maps(words, "GreenMIM")
     return build_model_with_cfg(
         GreenMIM,
         variant,

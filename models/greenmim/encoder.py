@@ -7,8 +7,8 @@ from timm.layers import Mlp, trunc_normal_
 from torch import Tensor, nn, zeros
 
 from models.greenmim.layouts import LAYOUTS, Layout
-from models.greenmim.options import FACTORS
 from models.greenmim.plan import Mask, Plan, layout, squares, visible
+from models.masked.options import FACTORS
 
 NORM = partial(nn.LayerNorm, eps=1e-6)
 MLP_RATIO = 4
@@ -81,21 +81,14 @@ class Encoder(nn.Module):
     def plan(self, removed: Mask) -> Plan:
         """removed: (rows, cells, cells), True = removed; as many of each row.
 
-        For each stage `visible` tokens, `layouts`, one a shift, and the tokens of each square that is to be merged into
-        one (`merge`) or each cell (`cell`); None where a token is a cell.
+        `visible` tokens of the first stage; for each stage `layouts`, one a shift, and the tokens of each square that
+        is to be merged into one (`merge`), None where a token is a cell.
         """
         stages = []
         for factor, width, window, shifts in zip(FACTORS, self.widths, self.windows, self.shifts, strict=True):
             layouts = [layout(removed, factor, window, shift, width, self.impl, self.grouping) for shift in shifts]
-            stages.append(
-                {
-                    "visible": visible(removed, factor),
-                    "layouts": layouts,
-                    "merge": squares(removed, factor, 2) if factor > 1 else None,
-                    "cell": squares(removed, factor, factor) if factor > 1 else None,
-                }
-            )
-        return {"stages": stages}
+            stages.append({"layouts": layouts, "merge": squares(removed, factor, 2) if factor > 1 else None})
+        return {"visible": visible(removed, FACTORS[0]), "stages": stages}
 
     def layouts(self, plan: Plan, stage: int, like: Tensor) -> list[Layout]:
         """The layouts of a stage, one a shift. like: a tensor of the type of its logits."""

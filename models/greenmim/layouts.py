@@ -5,6 +5,7 @@ A layout is made of one partition of one stage (`models.greenmim.plan.layout`) a
     tokens (R, N, C) -> gather -> the block's norms, linear layers and `attend` -> scatter -> tokens (R, N, C)
 """
 
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -31,9 +32,14 @@ class Groups:
         self.order, self.inverse = plan["order"], plan["inverse"]
         self.groups, self.size = windows.shape
         together = (windows[:, :, None] == windows[:, None, :]) & (windows[:, :, None] >= 0)  # (m, g, g)
-        self.index = relative_index(coords, window) * together
         self.together = together.to(like.dtype)[:, None]
         self.blocked = (1 - self.together) * BLOCKED
+        self._coords, self._window = coords, window
+
+    @cached_property
+    def index(self) -> Tensor:
+        """Rows of the bias table, the first where it isn't needed: (m, g, g)."""
+        return relative_index(self._coords, self._window) * self.together[:, 0].bool()
 
     def gather(self, x: Tensor) -> Tensor:
         """(R, N, C) -> (R m, g, C)."""
@@ -63,7 +69,12 @@ class Windows:
 
     def __init__(self, plan: dict[str, Any], window: int, like: Tensor):
         self.order, self.inverse, self.sizes = plan["order"], plan["inverse"], plan["sizes"]
-        self.indices = [relative_index(coords, window) for coords in plan["coords"].split(self.sizes)]
+        self._coords, self._window = plan["coords"], window
+
+    @cached_property
+    def indices(self) -> list[Tensor]:
+        """Rows of the bias table for each window."""
+        return [relative_index(coords, self._window) for coords in self._coords.split(self.sizes)]
 
     def gather(self, x: Tensor) -> Tensor:
         """(R, N, C) in the order of windows."""
@@ -76,16 +87,12 @@ class Windows:
     def attend(self, q: Tensor, k: Tensor, v: Tensor, table: Tensor | None, attn_drop: nn.Module) -> Tensor:
         """Scaled queries, keys and values (R, heads, N, d) -> (R, heads, N, d)."""
         outs = []
-        for index, *qkv in zip(self.indices, *(x.split(self.sizes, dim=2) for x in (q, k, v)), strict=True):
-            bias = None if table is None else table[index].permute(2, 0, 1)[None]
-            outs.append(self._window(*qkv, bias, attn_drop))
+        for i, (queries, keys, values) in enumerate(zip(*(x.split(self.sizes, dim=2) for x in (q, k, v)), strict=True)):
+            logits = queries @ keys.transpose(-2, -1)
+            if table is not None:
+                logits = logits + table[self.indices[i]].permute(2, 0, 1)
+            outs.append(attn_drop(logits.softmax(dim=-1)) @ values)
         return torch.cat(outs, dim=2)
-
-    @staticmethod
-    def _window(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None, attn_drop: nn.Module) -> Tensor:
-        logits = q @ k.transpose(-2, -1)
-        logits = logits if bias is None else logits + bias
-        return attn_drop(logits.softmax(dim=-1)) @ v
 
 
 Layout = Groups | Windows

@@ -10,14 +10,13 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from models.greenmim import packing
 from models.greenmim.encoder import NORM
-from models.greenmim.masks import aligned, check_images, check_mask, draw, draw_images
-from models.greenmim.options import CELL, among, cells, check_ratio, no_classes, window_size
-from models.greenmim.packing import random_removed
 from models.greenmim.plan import GROUPINGS, Plan
+from models.greenmim.study import random_removed, study
 from models.greenmim.swin import Swin
 from models.greenmim.twins import Twins
+from models.masked.masks import aligned, check_images, check_mask, draw, draw_images
+from models.masked.options import CELL, among, cells, check_ratio, no_classes, window_size
 
 IMPLS = ("auto", "reference", "window")
 ENCODERS = {"swin": Swin, "twins": Twins}
@@ -69,6 +68,8 @@ class GreenMIM(nn.Module):
         self.norm_pix_loss = norm_pix_loss
         self.official_alignment = official_alignment
         self.impl = "reference" if impl == "auto" else impl
+        if isinstance(decoder_depth, bool) or not isinstance(decoder_depth, int) or decoder_depth < 0:
+            raise ValueError(f"GreenMIM has no decoder_depth={decoder_depth!r}. Use a whole number, 1 in the paper.")
         self.encoder = ENCODERS[encoder](self.side, window, in_chans, embed_dim, depths, num_heads, self.impl, grouping)
         self.num_features = self.encoder.widths[-1]
         width, heads = decoder
@@ -90,7 +91,7 @@ class GreenMIM(nn.Module):
 
     @property
     def keep(self) -> int:
-        """Cells that `sample_inputs` leaves visible."""
+        """Cells that `sample_inputs` leaves visible, rounded as the released code does: 0.8 of 25 leave 4."""
         return int(self.length * (1 - self.mask_ratio))
 
     def sample_inputs(
@@ -125,9 +126,10 @@ class GreenMIM(nn.Module):
         return {"plan": self.encoder.plan(removed.reshape(-1, self.side, self.side))}
 
     def packing(self, masks: int) -> dict[str, Any]:
-        """What padding costs, each number a mean over random masks (`models.greenmim.packing`): `rows` that blocks of
+        """What padding costs, each number a mean over random masks (`models.greenmim.study`): `rows` that blocks of
         windows process for an image, and the `tokens` among them; `details`, the cost of attention over sizes of
-        groups. No rows where `impl` has no groups."""
+        groups. No rows where `impl` has no groups. Of one mask for all images: with `per_image` all images take the
+        largest size of groups, and padding is more."""
         rows = tokens = 0
         for seed in range(masks) if self.impl == "reference" else ():
             removed = random_removed(self.side, self.keep, seed)
@@ -135,8 +137,8 @@ class GreenMIM(nn.Module):
                 rows += blocks * own["windows"].numel()
                 tokens += blocks * int((own["windows"] >= 0).sum())
         encoder = self.encoder
-        study = packing.study(self.side, self.keep, encoder.window, encoder.widths, encoder.shifted, masks)
-        return {"rows": rows / masks, "tokens": tokens / masks, "details": study}
+        details = study(self.side, self.keep, encoder.window, encoder.widths, encoder.shifted, masks)
+        return {"rows": rows / masks, "tokens": tokens / masks, "details": details}
 
     def forward_features(self, images: Tensor, mask: Tensor | None = None, plan: Plan | None = None) -> Tensor:
         """(B, in_chans, H, W) -> (B, visible cells, 8C), row-major. mask, plan: as for `forward`."""
@@ -164,8 +166,8 @@ class GreenMIM(nn.Module):
             variance, mean = torch.var_mean(target, dim=-1, keepdim=True)
             target = (target - mean) / (variance + 1e-6).sqrt()
         error = (prediction - target).square().mean(dim=-1)  # (B, L)
-        weight = mask.to(error.dtype).expand(error.shape)
-        return (error * weight).sum() / weight.sum().clamp(min=1)
+        wide = torch.promote_types(error.dtype, torch.float32)  # sums of a batch are beyond what half precision counts
+        return (error * mask).sum(dtype=wide) / mask.expand(error.shape).sum(dtype=wide).clamp(min=1)
 
     def forward(
         self,

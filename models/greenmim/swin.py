@@ -17,10 +17,8 @@ from torch.utils.checkpoint import checkpoint
 
 from models.greenmim.encoder import NORM, Block, Encoder
 from models.greenmim.layouts import Layout
-from models.greenmim.options import CELL
 from models.greenmim.plan import Plan
-
-SWIN_ORDER = (0, 2, 1, 3)  # of a 2 x 2 square's row-major tokens: down before right
+from models.masked.options import CELL
 
 
 class Merging(nn.Module):
@@ -32,8 +30,9 @@ class Merging(nn.Module):
         self.norm = NORM(4 * dim)
 
     def forward(self, x: Tensor, squares: Tensor) -> Tensor:
-        """(R, N, C) -> (R, N/4, 2C). squares: (N/4, 4) tokens, row-major."""
-        x = x[:, squares[:, SWIN_ORDER]].flatten(2)
+        """(R, N, C) -> (R, N/4, 2C). squares: (N/4, 4) tokens, row-major; Swin reads them column by column."""
+        columns = squares.unflatten(1, (2, 2)).transpose(1, 2).flatten()
+        x = x.index_select(1, columns).unflatten(1, (-1, 4)).flatten(2)
         return self.reduction(self.norm(x))
 
 
@@ -80,7 +79,7 @@ class Swin(Encoder):
     def forward(self, images: Tensor, plan: Plan, rows: int) -> Tensor:
         """(B, in_chans, H, W) -> (rows, visible cells, 8C)."""
         x = self.patch_embed(images)
-        x = x.reshape(rows, -1, x.shape[-1]).index_select(1, plan["stages"][0]["visible"])
+        x = x.reshape(rows, -1, x.shape[-1]).index_select(1, plan["visible"])
         for number, stage in enumerate(self.layers):
             x = stage(x, self.layouts(plan, number, x), plan["stages"][number]["merge"], self.grad_checkpointing)
         return self.norm(x)

@@ -16,8 +16,8 @@ from torch.nn.functional import linear
 from torch.utils.checkpoint import checkpoint
 
 from models.greenmim.encoder import MLP_RATIO, NORM, Block, Encoder
-from models.greenmim.options import CELL, FACTORS
-from models.greenmim.plan import Plan
+from models.greenmim.plan import Mask, Plan, squares, visible
+from models.masked.options import CELL, FACTORS
 
 
 class Reduce(nn.Module):
@@ -136,11 +136,20 @@ class Twins(Encoder):
         self.pos_block = nn.ModuleList(PositionBlock(width) for width in self.widths)
         self.norm = NORM(self.widths[-1])
 
+    def plan(self, removed: Mask) -> Plan:
+        """As of any encoder, and for each stage the places of its `visible` tokens and the tokens of each `cell`, None
+        where a token is one."""
+        plan = super().plan(removed)
+        for stage, factor in zip(plan["stages"], FACTORS, strict=True):
+            stage["visible"] = visible(removed, factor)
+            stage["cell"] = squares(removed, factor, factor) if factor > 1 else None
+        return plan
+
     def forward(self, images: Tensor, plan: Plan, rows: int) -> Tensor:
         """(B, in_chans, H, W) -> (rows, visible cells, 8C)."""
         batch, stages = len(images), plan["stages"]
         x = self.patch_embeds[0](images)
-        x = x.reshape(rows, -1, x.shape[-1]).index_select(1, stages[0]["visible"])
+        x = x.reshape(rows, -1, x.shape[-1]).index_select(1, plan["visible"])
         for stage, own in enumerate(stages):
             if stage > 0:
                 x = self.patch_embeds[stage](x, stages[stage - 1]["merge"])

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.greenmim.grouping import cost, floor, official, packed, sweep
-from models.greenmim.options import FACTORS
 from models.greenmim.windows import Integers, coordinates, window_ids
+from models.masked.options import FACTORS
 
 __all__ = ["random_removed", "study"]
 

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from models.greenmim.options import CELL
+from models.masked.options import CELL
 
 
 def check_mask(mask: Tensor, side: int, batch: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""What GreenMIM and SimMIM have in common: arguments, masks, the names of Swin's parameters."""
