@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 HMHSA, GREENMIM = "2306.10875", "2205.13515"  # arXiv ids
+SIMMIM, ALL_TOKENS = "SimMIM", "own encoder on all tokens"  # kinds of GreenMIM's bases
 
 
 class Base(NamedTuple):
@@ -11,17 +12,19 @@ class Base(NamedTuple):
 
     size: (of the model, of the base), as the frame writes them, where they differ; None is any, the same of both.
     arguments: what the base's constructor is given, whatever the model's is.
+    kind: which of a paper's kinds of bases, where its claims tell several apart.
     """
 
     model: str
     paper: str
     size: tuple[str, str] | None = None
     arguments: Mapping[str, float | str] = {}
+    kind: str = ""
 
 
 def _masked(model: str, *dense: Base) -> tuple[Base, ...]:
     """The bases of a GreenMIM: those that encode masked tokens too, and itself with none masked."""
-    return (*dense, Base(model, GREENMIM, arguments={"mask_ratio": 0}))
+    return (*dense, Base(model, GREENMIM, arguments={"mask_ratio": 0}, kind=ALL_TOKENS))
 
 
 BASES: Mapping[str, tuple[Base, ...]] = {
@@ -32,8 +35,8 @@ BASES: Mapping[str, tuple[Base, ...]] = {
     **{
         f"greenmim_{body}": _masked(
             f"greenmim_{body}",
-            Base(f"simmim_{body}", GREENMIM),
-            Base(f"simmim_{body}", GREENMIM, size=("224", "192")),  # SimMIM's own recipe
+            Base(f"simmim_{body}", GREENMIM, kind=SIMMIM),
+            Base(f"simmim_{body}", GREENMIM, size=("224", "192"), kind=SIMMIM),  # SimMIM's own recipe
         )
         for body in ("swin_micro", "swin_tiny", "swin_base", "swin_large")
     },

@@ -19,7 +19,10 @@ def hours(throughput: float) -> float:
 
 
 def table(frame: pd.DataFrame) -> pd.DataFrame:
-    """A row a cell of mode pretrain whose throughput was measured, as words; empty where none was."""
+    """A row a cell of mode pretrain whose throughput was measured, as words; empty where none was.
+
+    Without the columns of which no cell has a number.
+    """
     rows = frame[(frame["mode"] == "pretrain") & (frame["status"] == "ok")].fillna({"impl": ""})
     cells = [own for _, own in rows.groupby(CELL, sort=False) if "throughput" in set(own["metric"])]
     if not cells:
@@ -27,7 +30,8 @@ def table(frame: pd.DataFrame) -> pd.DataFrame:
     rows = pd.concat(cells)
     arguments = ["arguments"] if rows["arguments"].any() else []
     keys = list(dict.fromkeys(("model", "batch", "size", *arguments, *varying(rows))))
-    return pd.DataFrame([_row(own, keys) for own in cells])
+    table = pd.DataFrame([_row(own, keys) for own in cells])
+    return table.drop(columns=[name for name in table if name not in keys and table[name].eq("-").all()])
 
 
 def _row(own: pd.DataFrame, keys: list[str]) -> Row:

@@ -58,10 +58,13 @@ def to_csv(frame: pd.DataFrame, path: Path) -> None:
     frame.drop(columns="details", errors="ignore").to_csv(path, index=False)
 
 
-def latest(frame: pd.DataFrame) -> pd.DataFrame:
-    """The latest value of each metric of each CELL, by the time of its record; earlier ones are dropped."""
+def latest(frame: pd.DataFrame, of: Sequence[str] = CELL) -> pd.DataFrame:
+    """The latest value of each metric of each cell, by the time of its record; earlier ones are dropped.
+
+    of: the columns that make a cell.
+    """
     times = pd.to_datetime(frame["time"], utc=True)
-    newest = frame.assign(when=times).sort_values("when", kind="stable").drop_duplicates([*CELL, "metric"], keep="last")
+    newest = frame.assign(when=times).sort_values("when", kind="stable").drop_duplicates([*of, "metric"], keep="last")
     return frame.loc[frame.index.isin(newest.index)].reset_index(drop=True)
 
 

@@ -103,6 +103,7 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         against_masked=changes["model"].map(untagged).isin(models_of(GREENMIM)).any(),
         against_published=_markdown(reductions.published(frame, changes)),
         unpaired={model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
+        masked=frame["model"].map(untagged).isin(models_of(GREENMIM)).any(),
         epochs=_markdown(epochs.table(frame)),
         epoch_images=epochs.IMAGES,
         steps=_markdown(speedups.table(frame, changes)),

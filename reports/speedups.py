@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from reports.baselines import untagged
+from reports.baselines import ALL_TOKENS, BASES, SIMMIM, untagged
 from reports.claims import published_steps
 from reports.format import number
 from reports.frame import series
@@ -16,17 +16,20 @@ Row = dict[Any, Any]  # of `reductions.changes`: column -> value
 
 
 class Terms(NamedTuple):
-    """metrics: those of ours that may stand beside a claim, the best first; said: our quotient as the claim says it."""
+    """metrics: those of ours that may stand beside a claim, the best first; said: our quotient as the claim says it;
+    bases: the kinds of bases that the claim speaks of."""
 
     metrics: tuple[str, ...]
     said: Callable[[float], float]
+    bases: tuple[str, ...]
 
 
+_DENSE = (SIMMIM, ALL_TOKENS)
 TERMS: Mapping[str, Terms] = {
-    "train speed-up vs SimMIM-style dense encoding": Terms(("throughput",), lambda share: share),
-    "training time relative to SimMIM": Terms(("throughput",), lambda share: 1 / share),
-    "GPU memory saving": Terms(MEMORY, lambda share: 100 * (1 - share)),
-    "GPU memory relative to SimMIM": Terms(MEMORY, lambda share: share),
+    "train speed-up vs SimMIM-style dense encoding": Terms(("throughput",), lambda share: share, _DENSE),
+    "training time relative to SimMIM": Terms(("throughput",), lambda share: 1 / share, (SIMMIM,)),
+    "GPU memory saving": Terms(MEMORY, lambda share: 100 * (1 - share), _DENSE),  # "relative to dense encoding"
+    "GPU memory relative to SimMIM": Terms(MEMORY, lambda share: share, (SIMMIM,)),
 }
 _UNITS = {"x": "x", "%": " %", "ratio": ""}
 
@@ -34,7 +37,8 @@ _UNITS = {"x": "x", "%": " %", "ratio": ""}
 def table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     """A row a claim and model of `frame` that it speaks of, as words; rows: `reductions.changes`.
 
-    Of ours stand there: mode pretrain at 224 px, without arguments, at the largest batch; against every base.
+    Of ours stand there: mode pretrain at 224 px, without arguments; against each base that the claim speaks of, at the
+    largest batch with that base.
     """
     alike = rows[(rows["mode"] == "pretrain") & (rows["size"] == "224") & (rows["arguments"] == "")]
     alike = alike.assign(series=series(alike, "batch"))
@@ -42,24 +46,31 @@ def table(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     for claim in published_steps(TERMS).to_dict("records"):
         for model in dict.fromkeys(map(untagged, frame["model"])):
             if model in claim["names"]:
-                own = _largest(alike[alike["model"].map(untagged) == model], TERMS[claim["metric"]].metrics)
+                own = _beside(alike[alike["model"].map(untagged) == model], TERMS[claim["metric"]])
                 for name, found in list(own.groupby("series", sort=False)) or [(model, own)]:
                     words.append({"model": name, **_row(claim, found)})
     return pd.DataFrame(words)
 
 
-def _largest(rows: pd.DataFrame, metrics: tuple[str, ...]) -> pd.DataFrame:
-    """The rows of the first of `metrics` that has any, at the largest batch of each series."""
-    found = next((own for metric in metrics if not (own := rows[rows["metric"] == metric]).empty), rows.iloc[:0])
-    return found[found["batch"] == found.groupby("series")["batch"].transform("max")]
+def _beside(rows: pd.DataFrame, terms: Terms) -> pd.DataFrame:
+    """Of each series and base that may stand beside a claim, the row of its first metric, at the largest batch."""
+    kinds = [BASES[untagged(model)][base].kind for model, base in rows[["model", "base"]].to_numpy()]
+    kind = pd.Series(kinds, index=rows.index, dtype=str)
+    rows = rows[kind.isin(terms.bases) & rows["metric"].isin(terms.metrics)]
+    for column, best in (("metric", lambda name: -terms.metrics.index(name)), ("batch", int)):
+        rank = rows[column].map(best).astype(int)
+        rows = rows[rank == rank.groupby([rows["series"], rows["base"]]).transform("max")]
+    return rows
 
 
 def _row(claim: Row, found: pd.DataFrame) -> Row:
     unit = _UNITS[claim["unit"]]
+    apart = found["batch"].nunique() > 1
+    words = [_word(row, claim["metric"], unit, apart) for row in found.to_dict("records")]
     return {
         "of": claim["metric"],
         "published": f"{claim['value']}{unit}",
-        "measured": "; ".join(_word(row, claim["metric"], unit) for row in found.to_dict("records")) or "-",
+        "measured": "; ".join(words) or "-",
         "batch": ", ".join(map(str, found["batch"].unique())) or "-",
         "conditions": claim["conditions"],
         "source": f"{claim['source']} of {claim['paper']}",
@@ -69,9 +80,10 @@ def _row(claim: Row, found: pd.DataFrame) -> Row:
     }
 
 
-def _word(row: Row, metric: str, unit: str) -> str:
-    """`1.75x (1.60 to 1.90) of simmim_swin_tiny 192 px`, in the terms of a claim's `metric`."""
+def _word(row: Row, metric: str, unit: str, apart: bool) -> str:
+    """`1.75x (1.60 to 1.90) of simmim_swin_tiny 192 px`, in terms of a claim's `metric`; apart: with its batch."""
     share, *bounds = (TERMS[metric].said(one) for one in quotient(row))
     interval = "" if pd.isna(bounds).any() else " ({} to {})".format(*(number(one, 3) for one in sorted(bounds)))
     predicted = ", predicted" if row["metric"] == "peak_live_bytes" else ""
-    return f"{number(share, 3)}{unit}{interval} of {row['against']}{predicted}"
+    batch = f" at batch {row['batch']}" if apart else ""
+    return f"{number(share, 3)}{unit}{interval} of {row['against']}{batch}{predicted}"

@@ -75,6 +75,12 @@ def test_masks_are_random_and_one_each_image_if_asked_for(name, per_image):
         assert all(len(mask.unique(dim=0)) > 1 for mask in masks)
 
 
+def test_batches_of_any_size_have_the_same_mask():
+    model = on_meta("greenmim_swin_micro")
+    masks = [model.sample_inputs(batch, seeded(), **CPU)["mask"] for batch in (1, 8)]
+    assert torch.equal(*masks)
+
+
 def test_official_alignment_draws_the_order_of_the_noise():
     inputs = on_meta("greenmim_swin_micro", official_alignment=True).sample_inputs(2, seeded(), **CPU)
     ids_restore, mask = inputs["ids_restore"], inputs["mask"]

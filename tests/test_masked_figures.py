@@ -5,6 +5,8 @@ import dataclasses
 
 import numpy as np
 import pytest
+import timm
+import torch
 from matplotlib.colors import to_hex
 from matplotlib.patches import Rectangle
 
@@ -13,6 +15,7 @@ from bench.record import Record, Value
 from bench.spec import Spec
 from reports import grouping, tables
 from reports.figures import pictures
+from reports.figures.mask_ratio import DEFAULT
 from reports.frame import to_frame
 from reports.report import write
 from reports.style import labelled
@@ -93,6 +96,31 @@ def test_a_mask_ratio_has_a_line_a_window(frame_of):
     assert {label: x for label, (x, *_) in found.items()} == {GREEN: [0.5, 0.75], f"{GREEN} window=14": [0.5, 0.75]}
     one = drawn(frame_of(*cells[:3]))["mask_ratio"]
     assert list(curves(one.figure.axes[0])) == [GREEN]
+    assert "SimMIM" not in one.caption  # no base is drawn
+    assert "a step of SimMIM" in drawn(frame_of(*cells[:3], (step(SIMMIM), *cost(2.0))))["mask_ratio"].caption
+
+
+def test_a_mask_ratio_has_one_point_the_latest_recorded(environment):
+    said, unsaid = step(mask_ratio=0.75), step()
+    cells = [(said, 1.0, 10, "05:10"), (unsaid, 2.0, 20, "05:09"), (step(mask_ratio=0.5), 3.0, 30, "05:08")]
+
+    def points(cells):
+        frame = to_frame([
+            Record(spec, preset("quick", 1), environment, tuple(cost(value, memory)), f"2026-11-21T{time}:00+00:00")
+            for spec, value, memory, time in cells
+        ])  # fmt: skip
+        return [curves(axes)[GREEN][:2] for axes in drawn(frame)["mask_ratio"].figure.axes]
+
+    assert points(cells) == [([0.5, 0.75], [3000, 1000]), ([0.5, 0.75], [30, 10])]
+    later = [cells[0], (unsaid, 2.0, 20, "05:11"), cells[2]]
+    for order in (later, later[::-1]):
+        assert points(order) == [([0.5, 0.75], [3000, 2000]), ([0.5, 0.75], [30, 20])]
+
+
+def test_the_mask_ratio_that_is_not_said_is_the_models():
+    with torch.device("meta"):
+        model = timm.create_model("greenmim_swin_micro")
+    assert model.mask_ratio == DEFAULT
 
 
 def test_a_mask_ratio_is_drawn_only_where_there_are_two_of_one_model(frame_of):

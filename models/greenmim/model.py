@@ -99,9 +99,9 @@ class GreenMIM(nn.Module):
     ) -> dict[str, Tensor]:
         """Standard normal `images`, a `mask` as the paper draws it, and `ids_restore` where the official alignment is
         asked for."""
-        images = draw_images(batch, self.in_chans, self.side, generator)
         shape = (batch, self.length) if self.per_image else (self.length,)
-        mask, ids_restore = draw(self.length - self.keep, shape, generator)
+        mask, ids_restore = draw(self.length - self.keep, shape, generator)  # first: the same for batches of any size
+        images = draw_images(batch, self.in_chans, self.side, generator)
         inputs = {"images": images.to(device, dtype), "mask": mask.to(device)}
         return inputs | ({"ids_restore": ids_restore.to(device)} if self.official_alignment else {})
 

@@ -32,7 +32,8 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
             f"{row['details']['side']} x {row['details']['side']}: line and band are mean and deviation over masks. "
             "Dashed: without any padding. Marks: mean size and cost of what each rule chooses mask by mask, which "
             "may lie off the line; official: the released code's, which makes one group of few tokens, search: the "
-            "cheapest size, packed: a better packing. "
+            "cheapest size, packed: the cheapest packing over all sizes (the models' own prices the whole block, and "
+            "may choose otherwise). "
             f"Each panel has ranges of its own; wide ones are logarithmic.{left_out(others)}",
             f"Lines of attention's cost over group size, a panel a stage and shift, for {names([row['series']])}.",
             _figure(row["swept"]),

@@ -1,0 +1,59 @@
+"""The steps of docs/greenmim: the script on small models, and that its README says what its records do."""
+
+import importlib.util
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "docs" / "greenmim"
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("steps", FOLDER / "steps.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+steps = script()
+
+
+def test_every_setting_is_timed_once_a_round():
+    specs = [replace(steps.GREEN, model="greenmim_swin_micro"), replace(steps.SIMMIM, model="simmim_swin_micro")]
+    own, base = steps.measure(specs, rounds=2)
+    assert (own["model"], own["batch"], own["size"], own["arguments"]) == ("greenmim_swin_micro", 1, 224, {})
+    assert [len(one["seconds"]) for one in (own, base)] == [2, 2]
+    assert 0 < own["peak_live_bytes"] < base["peak_live_bytes"]
+
+
+def test_the_comparison_is_of_the_same_batch():
+    for batch in steps.ROUNDS:
+        specs = steps.settings(batch)
+        assert {spec.batch for spec in specs} == {batch}
+        assert specs[0].model_args == ()
+        assert len({spec.id for spec in specs}) == len(specs)
+
+
+def test_quotients_are_of_the_same_round():
+    records = [
+        {"model": "a", "mode": "pretrain", "batch": 1, "size": 224, "arguments": {}, "seconds": [1, 2, 4]},
+        {"model": "b", "mode": "train", "batch": 1, "size": 192, "arguments": {"x": 1}, "seconds": [3, 4, 12]},
+    ]
+    records = [record | {"peak_live_bytes": number} for record, number in zip(records, (2**20, 2**21), strict=True)]
+    *_, first, second = steps.table(records).splitlines()
+    assert first == "| `a`, 224 px | 1 | 2.000 | 1 | 1 | 1.00 |"
+    assert second == "| `b`, 192 px, `x=1`, a classifier's step | 1 | 4.000 | 3.00 (2.00 to 3.00) | 2 | 2.00 |"
+
+
+def test_the_readme_has_the_table_of_the_records():
+    records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
+    assert steps.table(records) in (FOLDER / "README.md").read_text()
+    assert {record["batch"] for record in records} == {*steps.ROUNDS}
+
+
+@pytest.mark.parametrize("words", [[], ["measur"], ["table", "twice"]])
+def test_other_words_are_refused(words, capsys):
+    assert steps.main(words) == 2
+    assert "steps.py measure" in capsys.readouterr().err
