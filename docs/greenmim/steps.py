@@ -1,7 +1,7 @@
 #!/usr/bin/env python
 """A step of masked pre-training in many settings, timed in turn. README.md beside it has the results.
 
-    python docs/greenmim/steps.py measure     # about ten minutes on one core; writes steps.jsonl, a line a setting
+    python docs/greenmim/steps.py measure     # a quarter of an hour on one core; writes steps.jsonl, a line a setting
     python docs/greenmim/steps.py table       # steps.jsonl as Markdown
 
 All settings of a batch live in one process and take one step each a round, in an order that turns, so that what the
