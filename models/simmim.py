@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from models.masked.masks import check_images, check_mask, draw, draw_images
 from models.masked.options import CELL, FACTORS, among, cells, check_ratio, no_classes, no_feature_maps, window_size
 from models.masked.swin_names import fit_bias_tables, timm_names, without_buffers
+from models.masked.swins import BASE, LARGE, MICRO, TINY
 
 __all__ = ["IMPLS", "SimMIM", "checkpoint_filter_fn", "pretraining"]
 
@@ -191,7 +192,6 @@ def _create(variant: str, pretrained: bool, row: dict, words: dict) -> SimMIM:
         variant,
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
-        kwargs_filter=("global_pool",),
         **(row | words),
     )
 
@@ -203,26 +203,26 @@ def _create(variant: str, pretrained: bool, row: dict, words: dict) -> SimMIM:
 @register_model
 def simmim_swin_micro(pretrained: bool = False, **words) -> SimMIM:
     """A small Swin: 3.07 M parameters."""
-    row = {"embed_dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "default": (224, 7)}
+    row = {**MICRO, "default": (224, 7)}
     return _create("simmim_swin_micro", pretrained, row, words)
 
 
 @register_model
 def simmim_swin_tiny(pretrained: bool = False, **words) -> SimMIM:
     """Swin-T: 29.88 M parameters, 27.52 M of them the encoder's."""
-    row = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "default": (224, 7)}
+    row = {**TINY, "default": (224, 7)}
     return _create("simmim_swin_tiny", pretrained, row, words)
 
 
 @register_model
 def simmim_swin_base(pretrained: bool = False, **words) -> SimMIM:
     """Swin-B with windows of 6 at 192 px: 89.87 M parameters, 86.73 M of them the encoder's."""
-    row = {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32), "default": (192, 6)}
+    row = {**BASE, "default": (192, 6)}
     return _create("simmim_swin_base", pretrained, row, words)
 
 
 @register_model
 def simmim_swin_large(pretrained: bool = False, **words) -> SimMIM:
     """Swin-L with windows of 12 at 192 px: 199.88 M parameters, 195.16 M of them the encoder's."""
-    row = {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48), "default": (192, 12)}
+    row = {**LARGE, "default": (192, 12)}
     return _create("simmim_swin_large", pretrained, row, words)

@@ -36,6 +36,7 @@ from torch import Tensor, nn
 from models.greenmim.model import IMPLS, GreenMIM
 from models.masked.options import among, no_feature_maps
 from models.masked.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, without_buffers
+from models.masked.swins import BASE, LARGE, MICRO, TINY
 
 __all__ = ["IMPLS", "GreenMIM", "checkpoint_filter_fn", "pretraining"]
 
@@ -86,7 +87,6 @@ def _create(variant: str, pretrained: bool, row: dict, words: dict) -> GreenMIM:
         variant,
         pretrained,
         pretrained_filter_fn=checkpoint_filter_fn,
-        kwargs_filter=("global_pool",),
         **({"encoder": "swin"} | row | words),
     )
 
@@ -98,28 +98,28 @@ def _create(variant: str, pretrained: bool, row: dict, words: dict) -> GreenMIM:
 @register_model
 def greenmim_swin_micro(pretrained: bool = False, **words) -> GreenMIM:
     """A small Swin: 2.55 M parameters."""
-    row = {"embed_dim": 32, "depths": (2, 2, 2, 2), "num_heads": (1, 2, 4, 8), "default": (224, 7), "decoder": (64, 4)}
+    row = {**MICRO, "default": (224, 7), "decoder": (64, 4)}
     return _create("greenmim_swin_micro", pretrained, row, words)
 
 
 @register_model
 def greenmim_swin_tiny(pretrained: bool = False, **words) -> GreenMIM:
     """Swin-T: 32.67 M parameters, 27.52 M of them the encoder's."""
-    row = {"embed_dim": 96, "depths": (2, 2, 6, 2), "num_heads": (3, 6, 12, 24), "default": (224, 7)}
+    row = {**TINY, "default": (224, 7)}
     return _create("greenmim_swin_tiny", pretrained, row, words)
 
 
 @register_model
 def greenmim_swin_base(pretrained: bool = False, **words) -> GreenMIM:
     """Swin-B: 92.02 M parameters, 86.74 M of them the encoder's; window=14 is the paper's other row."""
-    row = {"embed_dim": 128, "depths": (2, 2, 18, 2), "num_heads": (4, 8, 16, 32), "default": (224, 7)}
+    row = {**BASE, "default": (224, 7)}
     return _create("greenmim_swin_base", pretrained, row, words)
 
 
 @register_model
 def greenmim_swin_large(pretrained: bool = False, **words) -> GreenMIM:
     """Swin-L with windows of 14: 200.80 M parameters, 195.26 M of them the encoder's."""
-    row = {"embed_dim": 192, "depths": (2, 2, 18, 2), "num_heads": (6, 12, 24, 48), "default": (224, 14)}
+    row = {**LARGE, "default": (224, 14)}
     return _create("greenmim_swin_large", pretrained, row, words)
 
 
