@@ -164,8 +164,9 @@ def list_(
         raise typer.Exit(3 if broken else 0)
     for name in found.get("models", ()):
         print(name)
+    width = max(map(len, found.get("metrics", ())), default=0)
     for name, facts in found.get("metrics", {}).items():
-        print(f"{name:16} {facts['unit']:6} {facts['better']:7} is better  {facts['is']}")
+        print(f"{name:{width}} {facts['unit']:6} {facts['better']:7} is better  {facts['is']}")
     for name, facts in found.get("presets", {}).items():
         print(f"{name:16} {' '.join(f'{key}={value:g}' for key, value in facts.items())}")
     if "models" in found and not patterns:

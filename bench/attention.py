@@ -2,6 +2,7 @@
 
     photograph -> model, eager attention -> every module named *attn_drop -> Seen -> Map -> metrics ccs, entropy
                                                                                   -> Moments -> metric hallucination
+                                                                                  -> bits -> correspondence_*
 
 The convention is timm's: the softmaxed map passes a module whose name ends in `attn_drop`. That every map did is
 checked at PyTorch's dispatcher, which sees the softmaxes that the model computed. What cannot be told apart:
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -29,6 +31,7 @@ from bench.build import Case
 from bench.errors import Skip
 from bench.model import create, image_shape
 from bench.precision import autocast, set_switches, weight_dtype
+from bench.regions import grid_of
 from bench.spec import Spec
 from bench.weights import PRETRAINED, RANDOM
 
@@ -142,12 +145,22 @@ class Show:
         Raises UsageError if the images cannot be read.
         """
         for name, image in photographs.load(self.spec.images, self.spec.size, self.mean, self.std):
-            yield name, image[None].to(self.spec.device, weight_dtype(self.spec))
+            yield name, self._placed(image)
 
     def plain(self, image: Tensor) -> Tensor:
         """One of `each` as it was before, (3, height, width) from 0 to 1, in float32 on the CPU."""
-        std, mean = (torch.tensor(numbers).view(3, 1, 1) for numbers in (self.std, self.mean))
-        return (image[0].to("cpu", torch.float32) * std + mean).clamp(0, 1)
+        return photographs.plain(image[0].to("cpu", torch.float32), self.mean, self.std)
+
+    def pictures(self) -> Iterator[tuple[str, Image.Image]]:
+        """Names and RGB pictures of the same, before they are normalised. Raises what `each` does."""
+        return photographs.pictures(self.spec.images, self.spec.size, self.mean, self.std)
+
+    def given(self, picture: Image.Image) -> Tensor:
+        """An RGB picture as the model takes it, in the form of `each`."""
+        return self._placed(photographs.normalised(picture, self.mean, self.std))
+
+    def _placed(self, image: Tensor) -> Tensor:
+        return image[None].to(self.spec.device, weight_dtype(self.spec))
 
 
 def show(case: Case) -> Show:
@@ -157,7 +170,7 @@ def show(case: Case) -> Show:
     """
     spec, seed = case.spec, case.protocol.seed
     if spec.mode != "infer":
-        raise Skip("attention is looked at in mode infer")
+        raise Skip("images are looked at in mode infer")
     channels = image_shape(spec, 1)[1]
     if channels != 3:
         raise Skip(f"photographs have 3 channels, and this model takes {channels}")
@@ -205,16 +218,24 @@ def capture(model: nn.Module, image: Tensor, name: str, closely: bool = False) -
     return observe(model, image, name, partial(_look, closely=closely))
 
 
-def observe(model: nn.Module, image: Tensor, name: str, reduce: Callable[[Seen], T], logits: bool = False) -> list[T]:
+def observe(
+    model: nn.Module,
+    image: Tensor,
+    name: str,
+    reduce: Callable[[Seen], T],
+    logits: bool = False,
+    forward: Callable[[Tensor], object] | None = None,
+) -> list[T]:
     """What `reduce` makes of each map of one forward pass of `model` on one image (1, channels, height, width), in
-    order of execution. logits: with what was softmaxed. name is the model's, for messages.
+    order of execution. logits: with what was softmaxed. name is the model's, for messages. forward: what takes the
+    image through the model's modules, where that is not the model's own call.
 
     Raises Skip if there is no attention map; MissedMap if a map did not pass a module named *attn_drop, if what
     passed is not a softmaxed map (talking heads mix it first), or if it is not known which axis holds the heads.
     """
     size = (image.shape[-2], image.shape[-1])
     with torch.no_grad(), _Softmaxes(logits) as seen, _hooks(model, name, size, seen, reduce) as found:
-        model(image)
+        (forward or model)(image)
     if not (found or seen.softmaxes or seen.fused):
         raise Skip(f"{name} computes no attention map: no softmax over a last axis")
     if seen.fused or len(found) < seen.softmaxes:
@@ -449,20 +470,12 @@ def _layout(p: Tensor, size: tuple[int, int], tokens: set[int]) -> Layout | None
     grid, perhaps reduced; or windows of which each is a square that attends to itself."""
     windows, _, rows, keys = p.shape
     if windows > 1:
-        square = _grid(keys, (1, 1))
+        square = grid_of(keys, (1, 1))
         return Layout(0, square, square) if square and rows == keys else None
     if rows not in tokens or rows < keys:
         return None
     for prefix in range(_PREFIX + 1):  # the fewest that leave a grid; two grids so near each other are tiny
-        queries, grid = _grid(rows - prefix, size), _grid(keys - prefix, size)
+        queries, grid = grid_of(rows - prefix, size), grid_of(keys - prefix, size)
         if queries and grid:
             return Layout(prefix, queries, grid)
-    return None
-
-
-def _grid(cells: int, size: tuple[int, int]) -> tuple[int, int] | None:
-    """(rows, columns) of a grid of so many cells with the proportions of an image of `size`."""
-    rows = round(math.sqrt(max(cells, 0) * size[0] / size[1]))
-    if rows > 0 and cells % rows == 0 and cells // rows == max(1, round(rows * size[1] / size[0])):
-        return rows, cells // rows
     return None

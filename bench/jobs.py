@@ -6,12 +6,13 @@ from bench.metrics import select
 from bench.names import default_size, pretrains
 from bench.runner import Cell
 from bench.spec import Spec
-from bench.studies import BASES, MEMORY_METRICS, PACKED, PACKING_METRICS, changed, masked
+from bench.studies import BASES, MEMORY_METRICS, PACKED, PACKING_METRICS, changed, masked, multi_crop
 
 BASELINES = ("deit_small_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b2")
 TIMED = ("sgformer_s", "hmhsa_deit_small", *BASELINES)  # one of a kind, of about 4.5 GMACs each
 TIMED_BATCHES = (1, 8)
-TRAINED = ("hallucination",)  # not of random weights, which it says nothing of, and costs more than all that they tell
+# not of random weights, which they say nothing of; hallucination costs more than all that they tell
+TRAINED = ("correspondence_accuracy", "correspondence_distance", "hallucination")
 ONCE = ("ccs", "entropy", "latency_parts")  # at the first batch only
 TRAINING_METRICS = (*MEMORY_METRICS, "latency", "throughput")
 MEMORY_BATCHES = {"infer": (1, 2, 4, 8, 16, 32, 64), "train": (1, 4, 16, 64)}
@@ -43,7 +44,7 @@ def main_job(zoo: Sequence[str], device: str) -> list[Cell]:
         for batch in MEMORY_BATCHES["train"]:
             asked = TRAINING_METRICS if batch == TIMED_BATCHES[0] else MEMORY_METRICS
             cells.append(Cell(Spec(model, mode="train", batch=batch, size=size, device=device), asked))
-    return _merged([*cells, *changed(zoo, device), *masked(zoo, device)])
+    return _merged([*cells, *changed(zoo, device), *masked(zoo, device), *multi_crop(zoo, device)])
 
 
 def _merged(cells: Sequence[Cell]) -> list[Cell]:

@@ -60,13 +60,50 @@ def load(
     Raises UsageError as `identify` does, for a file that is no image, and for a folder that was changed since.
     """
     if images == NOISE:
-        generator = torch.Generator().manual_seed(_NOISE_SEED)
-        for number in range(len(_PACKAGED)):
-            yield f"noise {number + 1}", torch.randn(3, *size, generator=generator)
+        yield from _noise(size)
         return
-    for name, path in _paths(images).items():
-        pixels = torch.from_numpy(np.array(_crop(_read(path), size))).permute(2, 0, 1) / 255
-        yield name, (pixels - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
+    for name, picture in pictures(images, size, mean, std):
+        yield name, normalised(picture, mean, std)
+
+
+def pictures(
+    images: str, size: tuple[int, int], mean: Sequence[float], std: Sequence[float]
+) -> Iterator[tuple[str, Image.Image]]:
+    """Names and RGB pictures of what `load` loads, before it is normalised. Noise is what has to be shown for the
+    model to get it: times `std`, plus `mean`, as far as a picture can hold that.
+
+    Raises what `load` does.
+    """
+    if images == NOISE:
+        yield from ((name, as_picture(plain(image, mean, std))) for name, image in _noise(size))
+        return
+    yield from ((name, _crop(_read(path), size)) for name, path in _paths(images).items())
+
+
+def normalised(picture: Image.Image, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """An RGB picture as models take it, (3, height, width) in float32."""
+    pixels = torch.from_numpy(np.array(picture)).permute(2, 0, 1) / 255
+    return (pixels - _by_channel(mean)) / _by_channel(std)
+
+
+def plain(image: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
+    """A normalised image (3, height, width) as it was before, from 0 to 1."""
+    return (image * _by_channel(std) + _by_channel(mean)).clamp(0, 1)
+
+
+def as_picture(image: Tensor) -> Image.Image:
+    """An image (3, height, width) from 0 to 1 as an RGB picture, rounded to 256 levels."""
+    return Image.fromarray((image * 255).round().byte().permute(1, 2, 0).numpy())
+
+
+def _by_channel(numbers: Sequence[float]) -> Tensor:
+    return torch.tensor(numbers).view(3, 1, 1)
+
+
+def _noise(size: tuple[int, int]) -> Iterator[tuple[str, Tensor]]:
+    generator = torch.Generator().manual_seed(_NOISE_SEED)
+    for number in range(len(_PACKAGED)):
+        yield f"noise {number + 1}", torch.randn(3, *size, generator=generator)
 
 
 def _paths(images: str) -> dict[str, Path]:

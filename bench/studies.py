@@ -44,6 +44,19 @@ PACKED, PACKING_METRICS = "greenmim_", ("padding",)  # those that pack windows i
 GROUPINGS = ("search", "packed")  # beside the model's own
 GROUPING_METRICS = ("macs", *PACKING_METRICS)
 
+# Backbones of self-supervised models beside the peers that they are held against, and what each loss of a step costs.
+BACKBONES: tuple[dict[str, Any], ...] = (
+    *(dict(model=f"esvit_swin_{size}", window=window) for size in ("tiny", "small", "base") for window in (7, 14)),
+    *(dict(model=f"esvit_{body}") for body in ("vil_2262", "cvt_tiny", "deit_small", "vit_base", "resnet50")),
+)
+PEERS: tuple[dict[str, Any], ...] = (dict(model="vit_base_patch8_224", num_classes=0),)
+COSTLY_PEERS: tuple[dict[str, Any], ...] = (dict(model="vit_large_patch16_224", num_classes=0, patch_size=7),)  # 5 s
+BACKBONE_METRICS = ("params", "macs", "top_tokens")
+LEARNERS = ("esvit_swin_tiny", "esvit_deit_small")  # of several stages, and of one
+LEARNER_BATCH = 2  # what is timed: a step of ten crops takes seconds on a CPU
+LEARNER_BATCHES = (1, 12, 32)  # memory alone
+LOSSES = ("view", "view+region")
+
 
 def changed(zoo: Sequence[str], device: str) -> list[Cell]:
     """What models that change a base cost beside it: over resolution, and in training over their branches."""
@@ -76,3 +89,34 @@ def masked(zoo: Sequence[str], device: str) -> list[Cell]:
         *(Cell(replace(with_(grouping=word), batch=1), GROUPING_METRICS) for word in GROUPINGS),
     ]
     return [cell for cell in cells if cell.spec.model in zoo]
+
+
+def multi_crop(zoo: Sequence[str], device: str) -> list[Cell]:
+    """Throughput of self-supervised backbones beside their peers', and a step of pre-training by its losses: time, and
+    memory over batch, of the official design too."""
+
+    def backbone(model: str, **arguments: Any) -> Spec:
+        given = tuple((word, value) for word, value in arguments.items() if (word, value) != ("window", 7))
+        return Spec(model, size=(224, 224), device=device, model_args=given)
+
+    learners = [Spec(model, mode="pretrain", size=(224, 224), device=device) for model in LEARNERS]
+
+    def by_loss(batch: int, **arguments: Any) -> list[Spec]:
+        """The model's own loss has no argument, so that it is the same cell as without this study."""
+        given = [{**arguments, **({} if loss == LOSSES[-1] else {"loss": loss})} for loss in LOSSES]
+        return [replace(spec, batch=batch, model_args=tuple(one.items())) for spec in learners for one in given]
+
+    cells = [
+        *(Cell(backbone(**words), (*BACKBONE_METRICS, "throughput")) for words in (*BACKBONES, *PEERS)),
+        *(Cell(backbone(**words), BACKBONE_METRICS) for words in COSTLY_PEERS),
+        *(Cell(spec, STEP_METRICS) for spec in by_loss(LEARNER_BATCH)),
+        *(
+            Cell(spec, MEMORY_METRICS)
+            for batch in LEARNER_BATCHES
+            for arguments in ({}, {"impl": "reference"})
+            for spec in by_loss(batch, **arguments)
+        ),
+    ]
+    peers = {words["model"] for words in (*PEERS, *COSTLY_PEERS)}
+    known = {*zoo, *(peers if any(model in zoo for model in LEARNERS) else ())}
+    return [cell for cell in cells if cell.spec.model in known]

@@ -11,7 +11,7 @@ from timm.models import list_models, model_entrypoint
 
 __all__ = ["FAMILIES", "zoo"]
 
-FAMILIES = ("sgformer", "hmhsa", "greenmim", "simmim")  # the modules of this package that register models
+FAMILIES = ("sgformer", "hmhsa", "greenmim", "simmim", "esvit")  # the modules of this package that register models
 
 
 def zoo() -> list[str]:

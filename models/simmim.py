@@ -26,8 +26,9 @@ from timm.layers import trunc_normal_
 from timm.models import PretrainedCfg, SwinTransformer, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from models.arguments import among
 from models.masked.masks import check_images, check_mask, draw, draw_images
-from models.masked.options import CELL, FACTORS, among, cells, check_ratio, no_classes, no_feature_maps, window_size
+from models.masked.options import CELL, FACTORS, cells, check_ratio, no_classes, no_feature_maps, window_size
 from models.masked.swin_names import fit_bias_tables, timm_names, without_buffers
 from models.masked.swins import BASE, LARGE, MICRO, TINY
 

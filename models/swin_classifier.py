@@ -17,7 +17,7 @@ from safetensors.torch import save_file
 from timm.models import SwinTransformer, load_state_dict
 from torch import Tensor, nn
 
-from models.masked.options import among
+from models.arguments import among
 from models.masked.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, timm_names, without_buffers
 
 __all__ = ["to_classifier"]

@@ -52,9 +52,9 @@ def environment() -> Environment:
 @pytest.fixture
 def two_images(monkeypatch):
     """The first two photographs alone."""
-    every = photographs.load
 
-    def load(*args):
-        return (pair for pair, _ in zip(every(*args), range(2), strict=False))
+    def two(every):
+        return lambda *args: (pair for pair, _ in zip(every(*args), range(2), strict=False))
 
-    monkeypatch.setattr(photographs, "load", load)
+    for name in ("load", "pictures"):
+        monkeypatch.setattr(photographs, name, two(getattr(photographs, name)))

@@ -324,8 +324,8 @@ def test_pictures_are_of_maps_of_the_whole_image():
     ("axes", "reason"),
     [
         ({"model_args": {"in_chans": 1}}, "photographs have 3 channels, and this model takes 1"),
-        ({"mode": "pretrain"}, "attention is looked at in mode infer"),
-        ({"mode": "train"}, "attention is looked at in mode infer"),
+        ({"mode": "pretrain"}, "images are looked at in mode infer"),
+        ({"mode": "train"}, "images are looked at in mode infer"),
     ],
 )
 def test_what_cannot_be_looked_at_is_skipped_with_its_reason(axes, reason):

@@ -36,6 +36,11 @@ def test_the_comparison_is_of_the_same_batch():
         assert len({spec.id for spec in specs}) == len(specs)
 
 
+def test_every_batch_is_measured(monkeypatch):
+    monkeypatch.setattr(steps, "measure", lambda specs, rounds: [(spec.batch, rounds) for spec in specs])
+    assert dict(steps.measured()) == steps.ROUNDS
+
+
 def test_quotients_are_of_the_same_round():
     records = [
         {"model": "a", "mode": "pretrain", "batch": 1, "size": 224, "arguments": {}, "seconds": [1, 2, 4]},

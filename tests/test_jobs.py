@@ -8,7 +8,7 @@ import timm
 from bench.jobs import main_job
 from bench.names import pretrains
 
-STATIC = {"activations", "macs", "macs_fvcore", "params", "peak_live_bytes"}
+STATIC = {"activations", "macs", "macs_fvcore", "params", "peak_live_bytes", "top_tokens"}
 STEP = {"macs", "peak_live_bytes", "peak_memory", "throughput"}
 SIZES = {
     "greenmim_swin_micro": 224,
@@ -56,6 +56,11 @@ def test_a_pre_training_model_is_measured_at_its_step(job):
     assert not any("padding" in cell.metrics or cell.spec.mode == "pretrain" for cell in others)
 
 
+def test_what_says_nothing_of_random_weights_is_not_asked(job):
+    trained = {"correspondence_accuracy", "correspondence_distance", "hallucination"}
+    assert not any(trained & {*cell.metrics} for cell in job("sgformer_s", *SIZES))
+
+
 def test_masked_pre_training_is_timed_against_what_it_is_compared_with(job):
     cells = job(*SIZES)
     compared = [("greenmim_swin_tiny", 224, ()), ("greenmim_swin_tiny", 224, (("mask_ratio", 0),))]
@@ -79,6 +84,34 @@ def test_masked_pre_training_is_timed_against_what_it_is_compared_with(job):
         assert asked(cells, model, batch=64, size=(side, side)) == [{"peak_live_bytes"}]
     for grouping in ("search", "packed"):
         assert asked(cells, "greenmim_swin_tiny", model_args=(("grouping", grouping),)) == [{"macs", "padding"}]
+
+
+def test_losses_of_many_crops_are_measured_against_each_other(job):
+    learners = ("esvit_swin_tiny", "esvit_deit_small")
+    cells = job(*learners)
+    for model in learners:
+        for arguments in ((), (("loss", "view"),)):
+            of = dict(mode="pretrain", size=(224, 224), model_args=arguments)
+            [metrics] = asked(cells, model, batch=2, **of)
+            assert metrics == STEP
+            for batch in (1, 12, 32):
+                assert asked(cells, model, batch=batch, **of) == [{"peak_live_bytes", "peak_memory"}]
+                official = {**of, "model_args": tuple(sorted((*arguments, ("impl", "reference"))))}
+                assert asked(cells, model, batch=batch, **official) == [{"peak_live_bytes", "peak_memory"}]
+
+
+def test_backbones_are_measured_beside_their_peers(job):
+    cells = job("esvit_swin_tiny", "esvit_swin_base")
+    for model in ("esvit_swin_tiny", "esvit_swin_base"):
+        [metrics] = asked(cells, model, batch=1, mode="infer")
+        assert metrics - {"peak_memory"} == STATIC | {"throughput"}
+        [metrics] = asked(cells, model, batch=1, model_args=(("window", 14),))
+        assert metrics == {"params", "macs", "top_tokens", "throughput"}
+    [metrics] = asked(cells, "vit_base_patch8_224", model_args=(("num_classes", 0),))
+    assert metrics == {"params", "macs", "top_tokens", "throughput"}
+    [metrics] = asked(cells, "vit_large_patch16_224", model_args=(("num_classes", 0), ("patch_size", 7)))
+    assert metrics == {"params", "macs", "top_tokens"}  # five seconds an image
+    assert not any(cell.spec.model.startswith("vit_") for cell in job("sgformer_s"))
 
 
 def test_nothing_is_asked_of_models_that_are_not_there(job):

@@ -309,7 +309,8 @@ def test_a_number_that_is_none_is_not_ok():
 
 def test_registry_lists_all_and_refuses_twins_and_strangers():
     assert list(all_metrics()) == [
-        "activations", "macs", "macs_fvcore", "padding", "params", "peak_live_bytes", "ccs", "entropy", "hallucination",
+        "activations", "macs", "macs_fvcore", "padding", "params", "peak_live_bytes", "top_tokens",
+        "ccs", "correspondence_accuracy", "correspondence_distance", "entropy", "hallucination",
         "peak_memory", "first_call", "latency", "latency_parts", "mfu", "throughput",
     ]  # fmt: skip
     assert all(one.summary and one.unit for one in all_metrics().values())

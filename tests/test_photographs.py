@@ -10,7 +10,7 @@ from PIL import Image
 
 from bench import photographs
 from bench.errors import UsageError
-from bench.photographs import identify, load, origin
+from bench.photographs import as_picture, identify, load, normalised, origin, pictures, plain
 from bench.plan import plan
 
 HALF = (0.5, 0.5, 0.5)
@@ -51,6 +51,23 @@ def test_noise_is_standard_normal_and_always_the_same():
     assert every.mean().item() == pytest.approx(0, abs=0.02)
     assert every.std().item() == pytest.approx(1, abs=0.02)
     assert origin("noise") == "6 images of white noise"
+
+
+@pytest.mark.parametrize("images", ["photographs", "noise"])
+def test_pictures_are_what_is_loaded_before_it_is_normalised(images):
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    loaded, shown = dict(load(images, (40, 24), mean, std)), dict(pictures(images, (40, 24), mean, std))
+    assert list(shown) == list(loaded)
+    for name, image in shown.items():
+        assert (image.mode, image.size) == ("RGB", (24, 40))
+        again = normalised(image, mean, std)
+        if images == "photographs":
+            assert torch.equal(again, loaded[name])
+            assert as_picture(plain(again, mean, std)).tobytes() == image.tobytes()
+        else:  # as far as 256 levels from black to white reach
+            held = (loaded[name] > -1.7) & (loaded[name] < 2.2)
+            assert 0.9 < held.float().mean() < 1
+            assert (again - loaded[name])[held].abs().max() <= 0.5 / 255 / min(std) + 1e-6
 
 
 def test_a_square_is_the_centre_of_the_shorter_side_at_256(tmp_path):

@@ -1,17 +1,15 @@
 """Contributive cosine similarity: how alike the heads of a block attend."""
 
-import base64
-import io
 from collections.abc import Sequence
 from statistics import fmean
 from typing import Any
 
 import numpy as np
-from PIL import Image
-from torch import Tensor
 
+from bench import photographs
 from bench.attention import Look, Map, look
 from bench.build import Case
+from bench.details import jpeg, short
 from bench.errors import Skip
 from bench.metrics import Measurement, metric
 
@@ -40,7 +38,7 @@ def ccs(case: Case) -> Measurement:
         "per_image": {name: _over_blocks(one, "ccs") for name, one in zip(seen.maps, by_image, strict=True)},
         "blocks": blocks,
         "similarity": {
-            one.label: _short(one.matrix) for one in _first(seen) if one.heads > 1 and one.matrix is not None
+            one.label: short(one.matrix) for one in _first(seen) if one.heads > 1 and one.matrix is not None
         },
         "gallery": _gallery(seen),
     }
@@ -87,24 +85,12 @@ def _gallery(seen: Look) -> dict[str, Any]:
     chosen = {round(step) for step in np.linspace(0, len(drawn) - 1, _PICTURES)} if drawn else set()
     return {
         "image": next(iter(seen.maps)),
-        "jpeg": _jpeg(seen.first),
+        "jpeg": jpeg(photographs.as_picture(seen.first)),
         "blocks": [
-            {"name": label, "query": picture.query, "grid": list(picture.grid), "heads": _short(picture.heads)}
+            {"name": label, "query": picture.query, "grid": list(picture.grid), "heads": short(picture.heads)}
             for label, picture in (drawn[index] for index in sorted(chosen))
         ],
     }
-
-
-def _jpeg(image: Tensor) -> str:
-    pixels = (image * 255).round().byte().permute(1, 2, 0).numpy()
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "JPEG", quality=90)
-    return base64.b64encode(file.getvalue()).decode()
-
-
-def _short(numbers: Tensor) -> list[list[float]]:
-    """Rows of numbers in float32, which JSON writes in a third of the digits of float64."""
-    return [[float(str(number)) for number in row] for row in numbers.float().cpu().numpy()]
 
 
 def _note(seen: Look, alone: Sequence[str]) -> str:

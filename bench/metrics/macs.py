@@ -71,6 +71,7 @@ _NO_MACS = {
     "roll",
     "scalar_tensor",
     "scatter",
+    "scatter_add",
     "sort",
     "split_with_sizes_copy",
     "stack",

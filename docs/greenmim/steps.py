@@ -4,28 +4,19 @@
     python docs/greenmim/steps.py measure     # a quarter of an hour on one core; writes steps.jsonl, a line a setting
     python docs/greenmim/steps.py table       # steps.jsonl as Markdown
 
-All settings of a batch live in one process and take one step each a round, in an order that turns, so that what the
-machine drifts goes into all of them alike. A quotient is the median over rounds of the quotients within a round.
+All settings of a batch make one step each a round; ../turns.py does it, and says why.
 """
 
-import json
 import statistics
 import sys
-import time
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-import torch
-
-import models
-from bench import environment
-from bench.build import Case
-from bench.metrics.peak_live_bytes import peak_live_bytes
-from bench.protocol import preset
 from bench.spec import Spec
-from bench.statistics import median_interval
+
+sys.path.append(str(Path(__file__).resolve().parent.parent))
+from turns import Record, markdown, measure, multiple, run, setting
 
 FILE = Path(__file__).resolve().parent / "steps.jsonl"
 GREEN = Spec("greenmim_swin_tiny", mode="pretrain", device="cpu", size=(224, 224))
@@ -54,71 +45,35 @@ def settings(batch: int) -> list[Spec]:
     return [replace(spec, batch=batch) for spec in (GREEN, *BASES, *others, *classifier)]
 
 
-def measure(specs: list[Spec], rounds: int) -> Iterable[dict[str, Any]]:
-    """A record a setting: its Spec, the time (s) of its step in each round, and the predicted memory (bytes)."""
-    assert {spec.model for spec in specs} <= {*models.zoo(), SWIN.model}  # `models` has registered them
-    protocol = preset("quick", threads=1)
-    cases = [Case(spec, protocol) for spec in specs]
-    for case in cases:
-        _ = case.first_call
-    times: list[list[float]] = [[] for _ in cases]
-    for round_ in range(rounds):
-        turn = round_ % len(cases)
-        for place in [*range(turn, len(cases)), *range(turn)]:
-            begin = time.perf_counter()
-            cases[place].call()
-            times[place].append(time.perf_counter() - begin)
-    for case, own in zip(cases, times, strict=True):
-        spec = case.spec
-        yield {
-            "model": spec.model,
-            "mode": spec.mode,
-            "batch": spec.batch,
-            "size": spec.size[0],
-            "arguments": dict(spec.model_args),
-            "seconds": own,
-            "peak_live_bytes": peak_live_bytes(case).value,
-        }
+def measured() -> Iterable[Record]:
+    """Every record, batch by batch."""
+    for batch, rounds in ROUNDS.items():
+        yield from measure(settings(batch), rounds)
 
 
-def table(records: list[dict[str, Any]]) -> str:
+def table(records: list[Record]) -> str:
     """Markdown: a row a setting; quotients are of the first setting of its batch."""
-    lines = [
-        "| setting | batch | s a step | its time as a multiple of GreenMIM's | predicted memory (MiB) | multiple |",
-        "|---|---|---|---|---|---|",
-    ]
+    headings = ["setting", "batch", "s a step", "its time as a multiple of GreenMIM's", "predicted memory (MiB)"]
+    rows = []
     for record in records:
         first = next(one for one in records if one["batch"] == record["batch"])
-        quotients = [own / base for own, base in zip(record["seconds"], first["seconds"], strict=True)]
-        low, high = median_interval(quotients) or (min(quotients), max(quotients))
-        times = "1" if record is first else f"{statistics.median(quotients):.2f} ({low:.2f} to {high:.2f})"
         memory = record["peak_live_bytes"]
-        words = [f"`{record['model']}`", f"{record['size']} px"]
-        words += [f"`{key}={value}`" for key, value in record["arguments"].items()]
-        words += ["a classifier's step"] if record["mode"] == "train" else []
-        lines.append(
-            f"| {', '.join(words)} | {record['batch']} | {statistics.median(record['seconds']):.3f} | {times} "
-            f"| {memory / 2**20:,.0f} | {memory / first['peak_live_bytes']:.2f} |"
+        rows.append(
+            [
+                setting(record),
+                record["batch"],
+                f"{statistics.median(record['seconds']):.3f}",
+                multiple(record, first),
+                f"{memory / 2**20:,.0f}",
+                f"{memory / first['peak_live_bytes']:.2f}",
+            ]
         )
-    return "\n".join(lines)
+    return markdown([*headings, "multiple"], rows)
 
 
 def main(words: list[str]) -> int:
     """The commands above. Returns 2 for any other words."""
-    if words == ["measure"]:
-        torch.set_num_threads(1)
-        machine = environment.capture("cpu", threads=1).to_dict()
-        with FILE.open("w") as file:
-            for batch, rounds in ROUNDS.items():
-                for record in measure(settings(batch), rounds):
-                    file.write(json.dumps(record | {"environment": machine}) + "\n")
-                    file.flush()
-        return 0
-    if words == ["table"]:
-        print(table([json.loads(line) for line in FILE.read_text().splitlines()]))
-        return 0
-    print(__doc__, file=sys.stderr)
-    return 2
+    return run(words, FILE, __doc__, measured, table)
 
 
 if __name__ == "__main__":

@@ -33,8 +33,9 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import Tensor, nn
 
+from models.arguments import among
 from models.greenmim.model import IMPLS, GreenMIM
-from models.masked.options import among, no_feature_maps
+from models.masked.options import no_feature_maps
 from models.masked.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, without_buffers
 from models.masked.swins import BASE, LARGE, MICRO, TINY
 

@@ -10,13 +10,14 @@ from timm.models.vision_transformer import Block
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
+from models.arguments import among
 from models.greenmim.encoder import NORM
 from models.greenmim.plan import GROUPINGS, Plan
 from models.greenmim.study import random_removed, study
 from models.greenmim.swin import Swin
 from models.greenmim.twins import Twins
 from models.masked.masks import aligned, check_images, check_mask, draw, draw_images
-from models.masked.options import CELL, among, cells, check_ratio, no_classes, window_size
+from models.masked.options import CELL, cells, check_ratio, no_classes, window_size
 
 IMPLS = ("auto", "reference", "window")
 ENCODERS = {"swin": Swin, "twins": Twins}

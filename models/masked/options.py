@@ -1,6 +1,5 @@
 """Constructor arguments that GreenMIM and SimMIM share, checked. All raise ValueError naming value and way out."""
 
-from collections.abc import Iterable
 from typing import Any
 
 CELL = 32  # pixels along a side of what a mask removes or keeps whole: a token of the last stage
@@ -55,9 +54,3 @@ def no_feature_maps(words: dict[str, Any], name: str) -> None:
     """timm's features_only asks for a map of every stage, which visible tokens don't make."""
     if words.get("features_only"):
         raise ValueError(f"{name} has no feature maps by stage; its forward_features gives those of the last.")
-
-
-def among(argument: str, value: object, allowed: Iterable[object], name: str) -> None:
-    """Refuse a value that isn't one of `allowed`."""
-    if value not in (allowed := list(allowed)):
-        raise ValueError(f"{name} has no {argument}={value!r}. Use one of: {', '.join(map(repr, allowed))}.")

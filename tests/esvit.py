@@ -1,0 +1,60 @@
+"""EsViT in the tests: its goldens, and weights that depend on official names alone."""
+
+import json
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from tests.detfill import values
+
+GOLDENS = Path(__file__).parent / "goldens" / "esvit"
+LISTS = Path(__file__).parent / "statedict" / "esvit"
+BACKBONES = {  # golden -> registered name and arguments
+    "swin_tiny_w7": ("esvit_swin_tiny", {}),
+    "swin_tiny_w14": ("esvit_swin_tiny", {"window": 14}),
+    "vil_2262": ("esvit_vil_2262", {}),
+    "cvt_tiny": ("esvit_cvt_tiny", {}),
+    "deit_small_p16": ("esvit_deit_small", {}),
+    "resnet50": ("esvit_resnet50", {}),
+}
+
+
+def golden(name: str) -> dict[str, np.ndarray]:
+    with np.load(GOLDENS / f"{name}.npz") as file:
+        return dict(file)
+
+
+@cache
+def index(name: str = "index") -> dict:
+    return json.loads((GOLDENS / f"{name}.json").read_text())
+
+
+def official_state(path: Path) -> dict[str, Tensor]:
+    """The state dict of an official list, filled by name; aliases and derived buffers are left out."""
+    state = {}
+    for line in path.read_text().splitlines()[1:]:
+        name, sizes, _, kind = line.split("\t")
+        if (kind.startswith("param") and "alias" not in kind) or name.endswith(("running_mean", "running_var")):
+            shape = tuple(map(int, sizes.split("x")))
+            state[name] = torch.from_numpy(np.asarray(values(name, shape)))
+    return state
+
+
+@torch.no_grad()
+def fill_network(network: nn.Module, prefix: str = "") -> None:
+    """Fill a student or teacher by official names, which know no `backbone.`."""
+    tensors = dict(network.named_parameters())
+    tensors |= {n: b for n, b in network.named_buffers() if n.endswith(("running_mean", "running_var"))}
+    for name, tensor in tensors.items():
+        official = prefix + name.removeprefix("backbone.")
+        tensor.copy_(torch.from_numpy(np.asarray(values(official, tuple(tensor.shape)))))
+
+
+def crops(batch: int, local: int) -> list[Tensor]:
+    """Those of the goldens, float64: two of 224 px, then `local` of 96, from one generator."""
+    draw = np.random.default_rng(0)
+    sizes = [224, 224] + local * [96]
+    return [torch.from_numpy(draw.standard_normal((batch, 3, size, size))) for size in sizes]
