@@ -30,7 +30,7 @@ def test_every_command_is_one_that_is_tried():
         "python -m models.trained_vit vit_s14.safetensors",
         "python -m models.swin_classifier pretrained.pth swin.safetensors --model swin_base_patch4_window7_224",
     ]
-    assert (len(OURS), len(TRAINED)) == (20, 1)
+    assert (len(OURS), len(TRAINED)) == (23, 1)
 
 
 @pytest.mark.parametrize("target", ["bench", "test", "test-slow", "test-trained", "check", "microbench"])
@@ -65,7 +65,7 @@ def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
         code = run_bench.main(words)
         assert code == 0, (words, capsys.readouterr().err)
     assert len(jsonl.read(Path("runs/records.jsonl"))) == 8
-    for folder in ("runs/report", "runs/sizes", "runs/mine", "runs/hmhsa", "runs/mim"):
+    for folder in ("runs/report", "runs/sizes", "runs/mine", "runs/hmhsa", "runs/mim", "runs/esvit"):
         assert "## Results" in Path(folder, "report.md").read_text()
     saved = re.findall(r"^\| (hmhsa_\w+) +\|.* deployed .*", Path("runs/hmhsa/report.md").read_text(), re.M)
     assert len(set(saved)) == 4
@@ -74,6 +74,8 @@ def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     assert "simmim_swin_tiny" in Path("runs/mim/report.md").read_text()
     for picture in ("mask_ratio", "group_size", "masked_windows"):
         assert list(Path("runs/mim").glob(f"{picture}*.png"))
+    assert "Self-supervised" in Path("runs/esvit/report.md").read_text()
+    assert Path("runs/esvit/losses_batch.png").exists()
     mine = jsonl.read(Path("runs/mine.jsonl"))
     assert [(record.spec.model, record.spec.mode) for record in mine[:2]] == [
         ("mine.py:mine", "infer"),
