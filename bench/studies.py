@@ -49,9 +49,11 @@ BACKBONES: tuple[dict[str, Any], ...] = (
     *(dict(model=f"esvit_swin_{size}", window=window) for size in ("tiny", "small", "base") for window in (7, 14)),
     *(dict(model=f"esvit_{body}") for body in ("vil_2262", "cvt_tiny", "deit_small", "vit_base", "resnet50")),
 )
-PEERS: tuple[dict[str, Any], ...] = (dict(model="vit_base_patch8_224", num_classes=0),)
-COSTLY_PEERS: tuple[dict[str, Any], ...] = (dict(model="vit_large_patch16_224", num_classes=0, patch_size=7),)  # 5 s
-BACKBONE_METRICS = ("params", "macs", "top_tokens")
+PEERS: tuple[dict[str, Any], ...] = (
+    dict(model="vit_base_patch8_224", num_classes=0),
+    dict(model="vit_large_patch16_224", num_classes=0, patch_size=7),
+)
+BACKBONE_METRICS = ("params", "macs", "top_tokens", "throughput")
 LEARNERS = ("esvit_swin_tiny", "esvit_deit_small")  # of several stages, and of one
 LEARNER_BATCH = 2  # what is timed: a step of ten crops takes seconds on a CPU
 LEARNER_BATCHES = (1, 12, 32)  # memory alone
@@ -107,8 +109,7 @@ def multi_crop(zoo: Sequence[str], device: str) -> list[Cell]:
         return [replace(spec, batch=batch, model_args=tuple(one.items())) for spec in learners for one in given]
 
     cells = [
-        *(Cell(backbone(**words), (*BACKBONE_METRICS, "throughput")) for words in (*BACKBONES, *PEERS)),
-        *(Cell(backbone(**words), BACKBONE_METRICS) for words in COSTLY_PEERS),
+        *(Cell(backbone(**words), BACKBONE_METRICS) for words in (*BACKBONES, *PEERS)),
         *(Cell(spec, STEP_METRICS) for spec in by_loss(LEARNER_BATCH)),
         *(
             Cell(spec, MEMORY_METRICS)
@@ -117,6 +118,6 @@ def multi_crop(zoo: Sequence[str], device: str) -> list[Cell]:
             for spec in by_loss(batch, **arguments)
         ),
     ]
-    peers = {words["model"] for words in (*PEERS, *COSTLY_PEERS)}
+    peers = {words["model"] for words in PEERS}
     known = {*zoo, *(peers if any(model in zoo for model in LEARNERS) else ())}
     return [cell for cell in cells if cell.spec.model in known]

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
-HMHSA, GREENMIM = "2306.10875", "2205.13515"  # arXiv ids
+HMHSA, GREENMIM, ESVIT = "2306.10875", "2205.13515", "2106.09785"  # arXiv ids
 SIMMIM, ALL_TOKENS = "SimMIM", "own encoder on all tokens"  # kinds of GreenMIM's bases
+VIEW_LOSS = "view loss alone"  # EsViT's
 
 
 class Base(NamedTuple):
@@ -13,6 +14,7 @@ class Base(NamedTuple):
     size: (of the model, of the base), as the frame writes them, where they differ; None is any, the same of both.
     arguments: what the base's constructor is given, whatever the model's is.
     kind: which of a paper's kinds of bases, where its claims tell several apart.
+    mode: the only one in which they are compared, where a model has others too.
     """
 
     model: str
@@ -20,12 +22,20 @@ class Base(NamedTuple):
     size: tuple[str, str] | None = None
     arguments: Mapping[str, float | str] = {}
     kind: str = ""
+    mode: str = ""
 
 
 def _masked(model: str, *dense: Base) -> tuple[Base, ...]:
     """The bases of a GreenMIM: those that encode masked tokens too, and itself with none masked."""
     return (*dense, Base(model, GREENMIM, arguments={"mask_ratio": 0}, kind=ALL_TOKENS))
 
+
+# EsViT's models, as the paper sorts them: one grid of tokens from first to last, or a coarser one each stage.
+STAGES: Mapping[str, str] = {
+    **dict.fromkeys(("esvit_deit_small", "esvit_vit_base"), "mono-stage"),
+    **dict.fromkeys(("esvit_swin_tiny", "esvit_swin_small", "esvit_swin_base"), "multi-stage"),
+    **dict.fromkeys(("esvit_vil_2262", "esvit_cvt_tiny", "esvit_resnet50"), "multi-stage"),
+}
 
 BASES: Mapping[str, tuple[Base, ...]] = {
     "hmhsa_deit_tiny": (Base("deit_tiny_patch16_224", HMHSA),),
@@ -41,6 +51,7 @@ BASES: Mapping[str, tuple[Base, ...]] = {
         for body in ("swin_micro", "swin_tiny", "swin_base", "swin_large")
     },
     "greenmim_twins_large": _masked("greenmim_twins_large"),
+    **{model: (Base(model, ESVIT, arguments={"loss": "view"}, kind=VIEW_LOSS, mode="pretrain"),) for model in STAGES},
 }
 
 

@@ -30,6 +30,8 @@ _MODELS = {
 _STEPS = {
     "GreenMIM (Swin and Twins)": models_of(GREENMIM),
     "GreenMIM Swin-B": ["greenmim_swin_base"],
+    "monolithic": ["esvit_deit_small"],  # of which the paper's cost of the region loss is
+    "multi-stage": ["esvit_swin_tiny"],
 }
 _REDUCTIONS = {"params_reduction": "params", "flops_reduction": "macs_fvcore"}  # most papers' FLOPs are fvcore's count
 
@@ -81,7 +83,7 @@ def published_reductions() -> pd.DataFrame:
 
 
 def published_steps(metrics: Iterable[str]) -> pd.DataFrame:
-    """What GreenMIM's paper says of a step of its models against another's; a row a number, in the order of `metrics`.
+    """What papers say of a step of their models against another's; a row a number, in the order of `metrics`.
 
     Columns: names (registered), metric and value (the claim's words), unit, conditions, and id, paper, source,
     provenance, confidence of the claim.

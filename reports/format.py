@@ -22,6 +22,7 @@ _SCALES: Mapping[str, Scale] = {
     "MAC": Scale("GMACs", 1e-9, 4),
     "img/s": Scale("img/s"),
     "bit": Scale("bit"),
+    "px": Scale("px"),
     "h": Scale("h"),
 }
 _METRICS: Mapping[str, Scale] = {
@@ -32,6 +33,8 @@ _METRICS: Mapping[str, Scale] = {
     "ccs": Scale(""),
     "hallucination": Scale(""),
     "padding": Scale("%", 1e2),
+    "top_tokens": Scale("", digits=1),  # an integer
+    "correspondence_accuracy": Scale(""),
 }
 _NAMES: Mapping[str, str] = {
     "macs_fvcore": "MACs (fvcore)",

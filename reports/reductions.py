@@ -122,7 +122,8 @@ def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, int, Row | None]]:
     not measured alike.
 
     Of several cells of a base, all with the arguments that it must have, that with most of the model's own others is
-    taken, and none with others. A model that is its own base is compared where all other arguments are the same.
+    taken, and none with others. A model that is its own base is compared where all other arguments are the same, and
+    the `impl` in force, whether an argument says it or not.
     """
     rows = frame[frame["metric"].isin(METRICS) & (frame["status"] == "ok")].to_dict("records")
     alike: dict[tuple[Any, ...], list[Row]] = {}
@@ -134,20 +135,28 @@ def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, int, Row | None]]:
         if any(base.model == untagged(row["model"]) and base.arguments.items() <= own.items() for base in bases):
             continue  # a base itself
         for place, base in enumerate(bases):
-            if base.size is not None and base.size[0] != row["size"]:
+            if base.mode not in ("", row["mode"]) or (base.size is not None and base.size[0] != row["size"]):
                 continue
-            allowed = {**own, **base.arguments}
-            least = allowed if base.model == untagged(row["model"]) else base.arguments
-            found = [
-                one
-                for one in alike.get(_key(row, base.model, _size(row, base)), ())
-                if least.items() <= arguments.read(one["arguments"]).items() <= allowed.items()
-            ]
+            found = [one for one in alike.get(_key(row, base.model, _size(row, base)), ()) if _stands(one, row, base)]
             yield (
                 row,
                 place,
                 max(found, key=lambda one: (len(one["arguments"].split()), one["form"] == row["form"]), default=None),
             )
+
+
+def _stands(one: Row, row: Row, base: Base) -> bool:
+    """Whether `one`, a cell of the model of a `base`, has the arguments to be compared with `row`."""
+    allowed = {**arguments.read(row["arguments"]), **base.arguments}
+    given = arguments.read(one["arguments"])
+    if base.model == untagged(row["model"]):
+        return _impl(one) == _impl(row) and {**given, "impl": ""} == {**allowed, "impl": ""}
+    return base.arguments.items() <= given.items() <= allowed.items()
+
+
+def _impl(row: Row) -> object:
+    """The `impl` in force; where the record doesn't say, its argument."""
+    return arguments.read(row["arguments"]).get("impl", "") if pd.isna(row["impl"]) else row["impl"]
 
 
 def _size(row: Row, base: Base) -> str:

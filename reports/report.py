@@ -13,8 +13,20 @@ from bench.environment import Environment
 from bench.errors import UsageError
 from bench.protocol import Protocol
 from bench.record import Record
-from reports import attention, epochs, grouping, leftovers, reductions, shares, speedups, tables
-from reports.baselines import GREENMIM, models_of, untagged
+from reports import (
+    attention,
+    correspondence,
+    epochs,
+    grouping,
+    leftovers,
+    losses,
+    reductions,
+    self_supervised,
+    shares,
+    speedups,
+    tables,
+)
+from reports.baselines import ESVIT, GREENMIM, models_of, untagged
 from reports.claims import published_top1
 from reports.figures import Picture, pictures
 from reports.format import bytes_, number
@@ -102,6 +114,7 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         against_forms=changes["form"].any(),
         against_masked=changes["model"].map(untagged).isin(models_of(GREENMIM)).any(),
         against_published=_markdown(reductions.published(frame, changes)),
+        against_view_loss=changes["model"].map(untagged).isin(models_of(ESVIT)).any(),
         unpaired={model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
         masked=frame["model"].map(untagged).isin(models_of(GREENMIM)).any(),
         epochs=_markdown(epochs.table(frame)),
@@ -109,12 +122,27 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         steps=_markdown(speedups.table(frame, changes)),
         grouping=_markdown(grouping.table(frame)),
         hallucination=_markdown(attention.hallucination(frame)),
+        esvit=_esvit(frame, changes),
         pictures=[(picture, "" if picture.table is None else _markdown(picture.table)) for picture in drawn],
         published=_markdown(published),
         problems=_markdown(tables.problems(frame)),
         remarks=_markdown(tables.remarks(frame)),
         protocols=[_sentence(protocol) for protocol in dict.fromkeys(record.protocol for record in records)],
     )
+
+
+def _esvit(frame: pd.DataFrame, changes: pd.DataFrame) -> dict[str, str]:
+    """The parts of the section on self-supervised models, by the names that its template has for them."""
+    seen = attention.looked(frame, *tables.CORRESPONDENCE)
+    parts = {
+        "models": self_supervised.models(frame),
+        "ratios": self_supervised.ratios(frame),
+        "architectures": self_supervised.architectures(frame),
+        "origins": self_supervised.origins() if self_supervised.inferred(frame) else pd.DataFrame(),
+        "losses": losses.table(changes),
+        "correspondence": correspondence.table(frame),
+    }
+    return {name: _markdown(part) for name, part in parts.items()} | {"correspondence_warning": attention.warning(seen)}
 
 
 def _markdown(table: pd.DataFrame) -> str:

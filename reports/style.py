@@ -58,6 +58,11 @@ def all_looks() -> list[dict[str, Any]]:
     return [{"color": colour, "marker": marker} for colour, marker, _ in pairs]
 
 
+def look_of(colour: int, marker: int) -> dict[str, Any]:
+    """The `colour`-th colour with the `marker`-th marker, where each of them means something."""
+    return {"color": _COLOURS[colour % len(_COLOURS)], "marker": _MARKERS[marker % len(_MARKERS)]}
+
+
 def labelled(number: int) -> tuple[str, str]:
     """The colour of the `number`-th of many areas that carry a label, paler with each round, and of the label on it."""
     again, first = divmod(number, len(FILLS))

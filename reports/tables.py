@@ -10,12 +10,13 @@ from reports.frame import AXES, CELL, measured, pixels, series, varying
 from reports.percentiles import PERCENTS
 
 MEMORY = ("peak_memory", "peak_live_bytes")
-ATTENTION = {"ccs", "entropy", "hallucination"}
+CORRESPONDENCE = ("correspondence_accuracy", "correspondence_distance")
+ATTENTION = {"ccs", "entropy", "hallucination", *CORRESPONDENCE}  # of weights and images
 _APART = (set(MEMORY), ATTENTION, {"padding"})  # each has tables of its own
 
 
 def main_rows(frame: pd.DataFrame) -> pd.DataFrame:
-    """Without the cells of which only memory, how attention looks or how windows are grouped was asked."""
+    """Without the cells of which only memory, what is seen in images or how windows are grouped was asked."""
     asked = frame.groupby(CELL)["metric"].transform(lambda names: any(set(names) <= one for one in _APART))
     return frame if asked.all() else frame[~asked]
 

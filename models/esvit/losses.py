@@ -104,58 +104,73 @@ def fused_loss(
             else:
                 index = matches[t, s][..., None].expand(-1, -1, own.shape[-1])
                 sums[t] = sums[t].scatter_add(1, index, share * own.to(wide))
-    flat = [torch.cat([x.flatten(0, 1) for x in xs]) for xs in (student, shares, teacher, sums)]
-    return _CrossEntropy.apply(*flat, student_weight, teacher_weight.detach(), centre, temperature)
+    rows = [torch.cat([x.flatten(0, 1) for x in xs]) for xs in (student, shares, teacher, sums)]
+    given = (*rows, student_weight, teacher_weight.detach(), centre, temperature)
+    if not torch.is_grad_enabled():
+        return _cross_entropy(*given, trains=False)[0]
+    loss: Tensor = _CrossEntropy.apply(*given)
+    return loss
+
+
+def _cross_entropy(
+    student: Tensor,
+    shares: Tensor,
+    teacher: Tensor,
+    sums: Tensor,
+    weight: Tensor,
+    teacher_weight: Tensor,
+    centre: Tensor,
+    temperature: float,
+    trains: bool,
+) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """Sum over the student's rows of share · logsumexp(W n / t), less that over the teacher's rows of <q, W S> / t.
+
+    student (R, D), shares (R,), teacher and sums (T, D), weights (K, D), centre (1, K). trains: return the gradients by
+    student, sums and weight too, in float32 or wider.
+    """
+    wide = torch.promote_types(student.dtype, torch.float32)
+    most = shares.max()  # gradients are summed of numbers near 1, which half precision holds, and scaled in the end
+    loss = student.new_zeros((), dtype=wide)
+    by_weight = torch.zeros_like(weight, dtype=wide) if trains else None
+    by_student, by_sums = [], []
+    for own, share in _blocks(len(weight), student, shares):
+        logits = F.linear(own / STUDENT_TEMPERATURE, weight).to(wide)
+        normaliser = logits.logsumexp(dim=1)
+        loss += (share * normaliser).sum()
+        if by_weight is not None:
+            p = logits.sub_(normaliser[:, None]).exp_().to(weight.dtype)
+            relative = (share / most)[:, None]
+            by_student.append((p @ weight).to(wide) * relative)
+            by_weight += (p.T @ (own * relative.to(own.dtype))).to(wide)
+    for own, summed in _blocks(len(weight), teacher, sums):
+        logits = F.linear(own, teacher_weight).to(wide)
+        q = logits.sub_(centre).div_(temperature).softmax(dim=1).to(weight.dtype)
+        expected = (q @ weight).to(wide)  # of a row of the teacher: the mean row of W
+        loss -= (expected * summed).sum() / STUDENT_TEMPERATURE
+        if by_weight is not None:
+            by_sums.append(expected / -STUDENT_TEMPERATURE)
+            by_weight -= (q.T @ (summed / most).to(weight.dtype)).to(wide)
+    if by_weight is None:
+        return loss, ()
+    scale = most / STUDENT_TEMPERATURE
+    return loss, (torch.cat(by_student) * scale, torch.cat(by_sums), by_weight * scale)
 
 
 class _CrossEntropy(torch.autograd.Function):
-    """sum over rows of the student of share · logsumexp(W n / t) - sum over rows of the teacher of <q, W S> / t."""
+    """`_cross_entropy`, whose gradients are there when its value is."""
 
     @staticmethod
-    def forward(
-        ctx: Any,
-        student: Tensor,
-        shares: Tensor,
-        teacher: Tensor,
-        sums: Tensor,
-        weight: Tensor,
-        teacher_weight: Tensor,
-        centre: Tensor,
-        temperature: float,
-    ) -> Tensor:
-        """student (R, D), shares (R,), teacher and sums (T, D), weights (K, D), centre (1, K)."""
-        wide = torch.promote_types(student.dtype, torch.float32)
-        trains = ctx.needs_input_grad[0] or ctx.needs_input_grad[4]
-        scale = shares.max() / STUDENT_TEMPERATURE  # gradients are taken of numbers near 1, which half precision holds
-        loss = student.new_zeros((), dtype=wide)
-        by_weight = torch.zeros_like(weight, dtype=wide) if trains else None
-        by_student, by_sums = [], []
-        for own, share in _blocks(len(weight), student, shares):
-            logits = F.linear(own / STUDENT_TEMPERATURE, weight).to(wide)
-            normaliser = logits.logsumexp(dim=1)
-            loss += (share * normaliser).sum()
-            if by_weight is not None:
-                p = logits.sub_(normaliser[:, None]).exp_().to(weight.dtype)
-                relative = (share / shares.max())[:, None].to(own.dtype)
-                by_student.append((p @ weight).to(wide) * relative)
-                by_weight += (p.T @ (own * relative)).to(wide)
-        for own, summed in _blocks(len(weight), teacher, sums):
-            logits = F.linear(own, teacher_weight).to(wide)
-            q = logits.sub_(centre).div_(temperature).softmax(dim=1).to(weight.dtype)
-            expected = (q @ weight).to(wide)  # of a row of the teacher: the mean row of W
-            loss -= (expected * summed).sum() / STUDENT_TEMPERATURE
-            if by_weight is not None:
-                by_sums.append(-expected / STUDENT_TEMPERATURE)
-                by_weight -= (q.T @ (summed / shares.max()).to(weight.dtype)).to(wide)
-        if by_weight is not None:
-            ctx.save_for_backward(torch.cat(by_student) * scale, torch.cat(by_sums), by_weight * scale)
-        ctx.dtypes = student.dtype, sums.dtype, weight.dtype
+    def forward(ctx: Any, *given: Any) -> Tensor:
+        loss, gradients = _cross_entropy(*given, trains=True)
+        ctx.save_for_backward(*gradients)
+        ctx.dtypes = [given[number].dtype for number in (0, 3, 4)]
         return loss
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
-        by = [(gradient * x).to(dtype) for x, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True)]
-        return by[0], None, None, by[1], by[2], None, None, None
+        scaled = ((gradient * x).to(dtype) for x, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
+        by_student, by_sums, by_weight = scaled
+        return by_student, None, None, by_sums, by_weight, None, None, None
 
 
 def _blocks(width: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

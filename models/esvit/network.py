@@ -75,7 +75,7 @@ class Network(nn.Module):
     def forward(self, crops: Sequence[Tensor], neighbours: Sequence[Sequence[int]] | None = None) -> Features:
         """Features of crops (B, channels, H, W); consecutive ones of one size in one pass. neighbours: what ViL is
         given, a sequence a pass."""
-        lengths = runs([crop.shape for crop in crops])
+        lengths = runs(crops)
         features = Features([], [])
         given = iter(crops)
         for number, length in enumerate(lengths):
@@ -86,6 +86,11 @@ class Network(nn.Module):
         return features
 
 
-def runs(sizes: Sequence[tuple[int, ...]]) -> list[int]:
+def runs(crops: Sequence[Tensor]) -> list[int]:
     """How many crops go through the backbone together: each time as many as follow each other with one size."""
-    return [len(list(run)) for _, run in groupby(sizes)]
+    return [len(list(run)) for _, run in groupby(map(shape_of, crops))]
+
+
+def shape_of(x: Tensor) -> tuple[int, ...]:
+    """In numbers, also where torch.jit traces sizes as tensors, which compare as such."""
+    return tuple(map(int, x.shape))

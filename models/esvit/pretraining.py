@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from models.arguments import among
 from models.esvit import losses
 from models.esvit.multistage import choose
-from models.esvit.network import Head, Network, runs
+from models.esvit.network import Head, Network, runs, shape_of
 from models.esvit.schedules import teacher_momentum, teacher_temperature
 
 LOSSES = ("view+region", "view")
@@ -117,7 +117,7 @@ class EsViT(nn.Module):
         ]
         inputs: dict[str, Any] = {"crops": [crop.to(device, dtype) for crop in crops], "epoch": 0}
         if self.student.draws:
-            passes = len(runs(self.sizes)) + 1
+            passes = len(runs(inputs["crops"])) + 1
             drawn = torch.randint(1, 9, (passes, self.student.draws), generator=generator, device=where)
             inputs["neighbours"] = drawn.tolist()
         return inputs
@@ -137,7 +137,7 @@ class EsViT(nn.Module):
         """
         self._check(crops)
         temperature = teacher_temperature(epoch)
-        split = len(runs([crop.shape for crop in crops]))
+        split = len(runs(crops))
         if neighbours is not None and len(neighbours) != split + 1:
             raise ValueError(
                 f"these crops make {split} passes of the student and one of the teacher, and there are neighbours for "
@@ -215,7 +215,7 @@ class EsViT(nn.Module):
         first = self.global_crops
         if len(crops) < first:
             raise ValueError(f"EsViT compares {first} global crops with all others, got {len(crops)} crops.")
-        shapes = [tuple(crop.shape) for crop in crops]
+        shapes = [shape_of(crop) for crop in crops]
         if len(set(shapes[:first])) > 1:
             raise ValueError(
                 f"EsViT compares {first} global crops of one size with all others, got {shapes[:first]} first."

@@ -1,5 +1,6 @@
 """DeiT and ViT as EsViT has them: timm's Vision Transformer, positions resized to each image."""
 
+from math import isqrt
 from typing import Any
 
 import torch
@@ -27,7 +28,7 @@ class ViT(VisionTransformer):
 
     def _pos_embed(self, x: Tensor) -> Tensor:
         """Patches (B, h, w, C) -> tokens with positions (B, 1 + h · w, C)."""
-        positions = resize_positions(self.pos_embed, tuple(x.shape[1:3]))
+        positions = resize_positions(self.pos_embed, tuple(map(int, x.shape[1:3])))
         x = torch.cat([self.cls_token.expand(len(x), -1, -1), x.flatten(1, 2)], dim=1)
         return self.pos_drop(x + positions)
 
@@ -63,7 +64,7 @@ def resize_positions(table: Tensor, grid: tuple[int, int]) -> Tensor:
 
     Officially resized by a factor, the root of n_new / n, which for some grids rounds to a token less; `grid` is exact.
     """
-    side = round((table.shape[1] - 1) ** 0.5)
+    side = isqrt(int(table.shape[1]) - 1)  # int: torch.jit traces sizes as tensors
     if grid == (side, side):
         return table
     maps = table[:, 1:].unflatten(1, (side, side)).permute(0, 3, 1, 2)

@@ -4,13 +4,18 @@ import pandas as pd
 
 from reports.figures.accuracy_throughput import draw as accuracy_throughput
 from reports.figures.ccs_blocks import draw as ccs_blocks
+from reports.figures.correspondences import draw as correspondences
 from reports.figures.cost_argument import draw as cost_argument
 from reports.figures.cost_shares import draw as cost_shares
 from reports.figures.entropy_blocks import draw as entropy_blocks
 from reports.figures.gallery import draw as gallery
 from reports.figures.group_size import draw as group_size
 from reports.figures.hallucination import draw as hallucination
+from reports.figures.head_entropies import draw as head_entropies
+from reports.figures.heat_maps import draw as heat_maps
 from reports.figures.latency_batch import draw as latency_batch
+from reports.figures.linear_accuracy import draw as linear_accuracy
+from reports.figures.losses_batch import draw as losses_batch
 from reports.figures.mask_ratio import draw as mask_ratio
 from reports.figures.masked_windows import draw as masked_windows
 from reports.figures.memory_batch import draw as memory_batch
@@ -27,9 +32,11 @@ __all__ = ["Picture", "pictures"]
 _DRAW = (
     throughput_macs,
     accuracy_throughput,
+    linear_accuracy,
     latency_batch,
     memory_batch,
     memory_size,
+    losses_batch,
     cost_shares,
     reduction_size,
     cost_argument,
@@ -41,6 +48,9 @@ _DRAW = (
     hallucination,
     similarity,
     gallery,
+    heat_maps,
+    head_entropies,
+    correspondences,
 )
 
 

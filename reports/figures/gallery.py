@@ -1,24 +1,20 @@
 """Gallery: where each head looks in a photograph, block by block. A picture a series."""
 
-import base64
-import io
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.cm import ScalarMappable
 from matplotlib.figure import Figure
-from PIL import Image
 
 from reports.attention import origins, tag
 from reports.figures.choice import chosen, left_out, spread
+from reports.figures.photograph import opened, overlay
 from reports.figures.picture import Picture, file_names, names
 from reports.format import number
 from reports.style import MAP_COLOURS
 
 _HEADS = 8
-_OPAQUE = 0.65  # of the map over the photograph, whose outlines stay visible
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
@@ -46,11 +42,8 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
 
 def _figure(gallery: dict[str, Any]) -> Figure:
     blocks = gallery["blocks"]
-    with Image.open(io.BytesIO(base64.b64decode(gallery["jpeg"]))) as jpeg:
-        photograph = np.asarray(jpeg.convert("RGB"))
-        grey = np.asarray(jpeg.convert("L")) / 255
+    photograph, grey = opened(gallery["jpeg"])
     height, width = grey.shape
-    pale = 0.2 + 0.6 * grey[..., None]  # so that brightness is the map's
     columns = 1 + min(_HEADS, max(len(block["heads"]) for block in blocks))
     side = min(1.2, 7.2 / columns)
     figure = Figure(
@@ -66,17 +59,8 @@ def _figure(gallery: dict[str, Any]) -> Figure:
         heads = list(enumerate(block["heads"], 1))
         for axes, (head, weights) in zip(line[1:], spread(heads, _HEADS), strict=False):
             weights = np.reshape(weights, block["grid"])
-            axes.imshow(_OPAQUE * _colours(weights, height, width) + (1 - _OPAQUE) * pale, interpolation="nearest")
+            axes.imshow(overlay(weights, grey), interpolation="nearest")
             axes.set_title(f"head {head}: {number(weights.max(), 2)}", fontsize=6)
     bar = figure.colorbar(ScalarMappable(cmap=MAP_COLOURS), ax=panels, shrink=0.8, aspect=40, ticks=[0, 1])
     bar.ax.set_yticklabels(["0", "map's\nlargest"], fontsize=6)
     return figure
-
-
-def _colours(weights: np.ndarray, height: int, width: int) -> np.ndarray:
-    """A map on the scale from 0 to its largest weight, as RGB of a photograph's size; each patch is a plain area."""
-    rows, columns = (
-        np.arange(pixels) * cells // pixels for pixels, cells in zip((height, width), weights.shape, strict=True)
-    )
-    shares = weights / (weights.max() or 1.0)
-    return colormaps[MAP_COLOURS](shares)[rows[:, None], columns, :3]

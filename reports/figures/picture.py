@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
@@ -88,11 +89,16 @@ def log_x(axes: Axes, ticks: dict[float, str]) -> None:
 
 
 def log_y(axes: Axes) -> None:
-    """A logarithmic y axis with plain numbers: 10, 20, 50, 100."""
+    """A logarithmic y axis with plain numbers."""
     axes.set_yscale("log")
-    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
-    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
-    axes.yaxis.set_minor_formatter(NullFormatter())
+    plain_log(axes.yaxis)
+
+
+def plain_log(axis: Axis) -> None:
+    """Plain numbers on a logarithmic axis: 10, 20, 50, 100."""
+    axis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.10g}"))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def conditions(points: pd.DataFrame) -> str:
