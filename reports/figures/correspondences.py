@@ -54,7 +54,7 @@ def _figure(rows: pd.DataFrame) -> Figure:
     lines = -(-len(rows) // columns)
     width = 6.4 / columns
     words = max(len(_title(*row).splitlines()) for row in rows[["series", "details"]].to_numpy())
-    height = (width / (2 + _GAP) + 0.12 * words + 0.11) * lines + 0.25
+    height = (width / (2 + _GAP) + 0.12 * words + 0.11) * lines + 0.45
     figure = Figure(figsize=(6.4, height), layout="constrained")
     panels = figure.subplots(lines, columns, squeeze=False).ravel()
     for axes in panels:
