@@ -41,6 +41,7 @@ class Board:
         total = sum(expected_seconds(cell, protocol) for cell in cells)
         self._task = self._progress.add_task("", total=total, done=0, cells=self._cells, at=0.0)
         self._cell: Cell | None = None
+        self._said: set[tuple[str, str]] = set()
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -76,6 +77,9 @@ class Board:
         for value in record.values:
             if value.status == "failed":
                 self._console.print(f"    [red]{value.metric} failed:[/] {escape(value.note)}")
+            elif value.status == "skipped" and (value.metric, value.note) not in self._said:
+                self._said.add((value.metric, value.note))  # the same for many cells
+                self._console.print(f"    [dim]{value.metric} skipped:[/] {escape(value.note)}")
 
 
 class _TimeLeft(ProgressColumn):

@@ -50,7 +50,8 @@ def load(model: nn.Module, weights: str, rename: Callable[..., Mapping[str, Any]
             f"{path} is not a checkpoint (PyTorch's with plain weights, or safetensors): {one_line(error)}"
         ) from error
     if not state or not all(isinstance(tensor, Tensor) for tensor in state.values()):
-        raise UsageError(f"{path} is not a state dict: it should map parameter names to tensors")
+        held = f"; it holds {', '.join(map(str, list(state)[:_SHOWN]))}: save one of them" if state else ""
+        raise UsageError(f"{path} is not a state dict: it should map parameter names to tensors{held}")
     try:
         if rename is not None:
             state = dict(rename(state, model))

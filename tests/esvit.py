@@ -1,13 +1,16 @@
-"""EsViT in the tests: its goldens, and weights that depend on official names alone."""
+"""EsViT in the tests: its goldens, weights that depend on official names alone, and a step of a tiny backbone."""
 
 import json
 from functools import cache
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from models.esvit import EsViT, network
+from models.esvit.network import Head, Network
 from tests.detfill import values
 
 GOLDENS = Path(__file__).parent / "goldens" / "esvit"
@@ -58,3 +61,38 @@ def crops(batch: int, local: int) -> list[Tensor]:
     draw = np.random.default_rng(0)
     sizes = [224, 224] + local * [96]
     return [torch.from_numpy(draw.standard_normal((batch, 3, size, size))) for size in sizes]
+
+
+class Tiny(nn.Module):
+    """Images of any size in patches of 8 px -> view and region features of width 16."""
+
+    in_chans = 3
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 16, 8, stride=8)
+        self.norm = nn.BatchNorm2d(16)
+
+    def check(self, images):
+        if images.shape[-1] % 8:
+            raise ValueError(f"Tiny takes sides that are multiples of 8, got {tuple(images.shape)}.")
+
+    def forward_regions(self, images):
+        self.check(images)
+        regions = self.norm(self.conv(images)).flatten(2).transpose(1, 2)
+        return regions.mean(dim=1), regions
+
+
+def tiny(view=20, dense=20) -> Network:
+    """Student or teacher, whose heads are as wide; with a hidden width that is drawn soon."""
+    with mock.patch.object(network, "HIDDEN", 32):
+        return Network(Tiny(), Head(16, view, False), Head(16, dense, False) if dense else None)
+
+
+def small(impl="fast", sizes=(32, 32, 16, 16), dense=20, **words) -> EsViT:
+    torch.manual_seed(0)
+    return EsViT(tiny(dense=dense), tiny(dense=dense), [(size, size) for size in sizes], impl=impl, **words).double()
+
+
+def draw(module: EsViT, batch=2):
+    return module.sample_inputs(batch, torch.Generator().manual_seed(0), "cpu", torch.float64)

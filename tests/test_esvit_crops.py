@@ -291,13 +291,13 @@ def photographs_of(side):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"global_size": 0}, "global_size=0 makes no multi-crop. Use a whole number from 1 (pixels along a side)."),
-        ({"global_size": 224.0}, "global_size=224.0 makes no multi-crop. Use a whole number from 1"),
-        ({"local_size": -96}, "local_size=-96 makes no multi-crop. Use a whole number from 1"),
-        ({"local_size": True}, "local_size=True makes no multi-crop."),
-        ({"local_size": (96, 96)}, "local_size=(96, 96) makes no multi-crop."),
-        ({"global_crops": 1}, "global_crops=1 makes no multi-crop. Use a whole number from 2 (the loss compares two)."),
-        ({"local_crops": -1}, "local_crops=-1 makes no multi-crop. Use a whole number from 0 (0 for none)."),
+        ({"global_size": 0}, "MultiCrop has no global_size=0. Use a whole number from 1"),
+        ({"global_size": 224.0}, "MultiCrop has no global_size=224.0. Use a whole number from 1"),
+        ({"local_size": -96}, "MultiCrop has no local_size=-96. Use a whole number from 1"),
+        ({"local_size": True}, "MultiCrop has no local_size=True."),
+        ({"local_size": (96, 96)}, "MultiCrop has no local_size=(96, 96)."),
+        ({"global_crops": 1}, "MultiCrop has no global_crops=1. Use a whole number from 2"),
+        ({"local_crops": -1}, "MultiCrop has no local_crops=-1. Use a whole number from 0"),
     ],
 )
 def test_what_makes_no_crops_is_refused(words, message):

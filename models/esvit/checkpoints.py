@@ -20,9 +20,12 @@ TABLE = "relative_position_bias_table"
 def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
     """Fit an official state dict to a backbone, or to the student or teacher of a pre-training module (`Network`).
 
-    Derived buffers and ViL's aliases are dropped; bias tables of other windows and positions of other images are
-    resized bicubically, as the official loader does; a backbone takes no projection heads.
+    Of a state dict of the whole module (`EsViT`) the teacher is taken, as for evaluation. Derived buffers and ViL's
+    aliases are dropped; bias tables of other windows and positions of other images are resized bicubically, as the
+    official loader does; a backbone takes no projection heads.
     """
+    teacher = {name.removeprefix("teacher."): x for name, x in state_dict.items() if name.startswith("teacher.")}
+    state_dict = teacher or state_dict
     state = {
         PREFIX.sub("", name): x for name, x in state_dict.items() if not DERIVED.search(name) and not ALIAS.search(name)
     }

@@ -24,6 +24,8 @@ from torchvision.transforms import (
     ToTensor,
 )
 
+from models.arguments import whole
+
 _SOLARISED_FROM = 128
 
 
@@ -95,10 +97,10 @@ class MultiCrop:
     ) -> None:
         """recipes are those of global 1, global 2, and every local crop. Raises ValueError for sizes and numbers that
         make no crops."""
-        _at_least(1, "global_size", global_size, "pixels along a side")
-        _at_least(1, "local_size", local_size, "pixels along a side")
-        _at_least(2, "global_crops", global_crops, "the loss compares two")
-        _at_least(0, "local_crops", local_crops, "0 for none")
+        whole("global_size", global_size, 1, "MultiCrop")
+        whole("local_size", local_size, 1, "MultiCrop")
+        whole("global_crops", global_crops, 2, "MultiCrop")
+        whole("local_crops", local_crops, 0, "MultiCrop")
         first, second, local = recipes
         self._transforms = [
             first.transform(global_size),
@@ -152,8 +154,3 @@ def _rgb(image: Image.Image) -> Image.Image:
 
 def _generator(given: torch.Generator | int) -> torch.Generator:
     return given if isinstance(given, torch.Generator) else torch.Generator().manual_seed(given)
-
-
-def _at_least(least: int, argument: str, value: object, why: str) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{argument}={value!r} makes no multi-crop. Use a whole number from {least} ({why}).")

@@ -20,6 +20,7 @@ from timm.layers import DropPath, QuickGELU, calculate_drop_path_rates, use_fuse
 from timm.models import checkpoint
 from timm.models.swin_transformer import window_partition, window_reverse
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from models.esvit.multistage import MultiStage, Output, draw_weights
 
@@ -180,7 +181,7 @@ class CvT(MultiStage):
 @contextmanager
 def unnoticed(block: nn.Module) -> Iterator[None]:
     """Batch norms of `block` keep their running statistics as they are, whatever they see."""
-    norms = [module for module in block.modules() if isinstance(module, nn.BatchNorm2d)]
+    norms = [module for module in block.modules() if isinstance(module, _BatchNorm)]
     kept = [(norm.momentum, norm.num_batches_tracked) for norm in norms]
     try:
         for norm in norms:

@@ -9,13 +9,13 @@ from timm.models import checkpoint
 from timm.models._features import feature_take_indices
 from torch import Tensor, nn
 
-from models.arguments import among
+from models.arguments import among, whole
 
 IMPLS = ("auto", "reference", "fast")
 
 
 def choose(impl: str) -> str:
-    """The route that `impl` names; "auto" is "fast", which stores less and computes no more on any device."""
+    """The route that `impl` names; "auto" is "fast", which stores less."""
     among("impl", impl, IMPLS, "EsViT")
     return "fast" if impl == "auto" else impl
 
@@ -181,9 +181,7 @@ def check_images(images: Tensor, in_chans: int, multiple: int, name: str) -> Non
 
 def last_of(outputs: Sequence[Tensor], blocks: int) -> Sequence[Tensor]:
     """Of as many blocks as were asked for. Raises ValueError where there are fewer."""
-    if isinstance(blocks, bool) or not isinstance(blocks, int) or not 1 <= blocks <= len(outputs):
-        raise ValueError(f"this model has {len(outputs)} blocks, got blocks={blocks!r}. Use 1 to {len(outputs)}.")
-    return outputs[-blocks:]
+    return outputs[-whole("blocks", blocks, 1, "this model", len(outputs)) :]
 
 
 def draw_weights(module: nn.Module) -> None:

@@ -68,8 +68,8 @@ class Network(nn.Module):
         self.head_dense = head_dense
 
     @property
-    def draws(self) -> int:
-        """How many numbers a pass in training draws: ViL's neighbours."""
+    def sparse_layers(self) -> int:
+        """How many neighbours a pass of ViL needs in training; 0 of other backbones."""
         return getattr(self.backbone, "sparse_layers", 0)
 
     def forward(self, crops: Sequence[Tensor], neighbours: Sequence[Sequence[int]] | None = None) -> Features:

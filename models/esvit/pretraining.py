@@ -9,7 +9,7 @@ import torch.distributed as dist
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from models.arguments import among
+from models.arguments import among, whole
 from models.esvit import losses
 from models.esvit.multistage import choose
 from models.esvit.network import Head, Network, runs, shape_of
@@ -48,8 +48,12 @@ def pretraining(
     among("loss", loss, LOSSES, "EsViT")
     if backbone.pop("num_classes", 0):
         raise ValueError("EsViT's pre-training has projection heads and no classifier. Leave num_classes out.")
-    _whole("out_dim", out_dim, 1)
-    _whole("steps", steps, 1)
+    if loss == "view" and loss_weights != "official":
+        raise ValueError(f"loss_weights={loss_weights!r} weighs two losses, and loss='view' is one. Leave it out.")
+    if backbone.pop("features_only", False):
+        raise ValueError("EsViT's pre-training has no maps of features. Leave features_only out.")
+    among("norm_last_layer", norm_last_layer, (False, True), "EsViT")
+    whole("out_dim", out_dim, 1, "EsViT")
 
     def network(**words: Any) -> Network:
         body = timm.create_model(model_name, num_classes=0, impl=impl, **backbone, **words)
@@ -60,8 +64,8 @@ def pretraining(
         network(drop_path_rate=drop_path_rate),
         network(),
         loss_weights=loss_weights,
-        sizes=[_size(img_size)] * _whole("global_crops", global_crops, 2)
-        + [_size(local_size)] * _whole("local_crops", local_crops, 0),
+        sizes=[_size(img_size)] * whole("global_crops", global_crops, 2, "EsViT")
+        + [_size(local_size)] * whole("local_crops", local_crops, 0, "EsViT"),
         global_crops=global_crops,
         steps=steps,
         impl=impl,
@@ -86,6 +90,8 @@ class EsViT(nn.Module):
         refuses a size."""
         super().__init__()
         among("loss_weights", loss_weights, WEIGHTS, "EsViT")
+        whole("global_crops", global_crops, 2, "EsViT")
+        whole("steps", steps, 1, "EsViT")
         self.impl = choose(impl)
         widths = [[head.out_dim if head else 0 for head in (one.head, one.head_dense)] for one in (student, teacher)]
         if widths[0] != widths[1]:
@@ -104,7 +110,7 @@ class EsViT(nn.Module):
         self.teacher.requires_grad_(False)
         self.register_buffer("center", torch.zeros(1, student.head.out_dim))
         self.register_buffer("center_grid", torch.zeros(1, widths[0][1]) if widths[0][1] else None)
-        self._means: dict[str, Tensor] = {}  # of the teacher's logits in the last forward pass, for `after_step`
+        self._said: dict[str, tuple[Tensor, int]] = {}  # of a centre: sum of the means of logits, over so many passes
 
     def sample_inputs(
         self, batch: int, generator: torch.Generator | None, device: str | torch.device, dtype: torch.dtype
@@ -116,9 +122,9 @@ class EsViT(nn.Module):
             for size in self.sizes
         ]
         inputs: dict[str, Any] = {"crops": [crop.to(device, dtype) for crop in crops], "epoch": 0}
-        if self.student.draws:
+        if self.student.sparse_layers:
             passes = len(runs(inputs["crops"])) + 1
-            drawn = torch.randint(1, 9, (passes, self.student.draws), generator=generator, device=where)
+            drawn = torch.randint(1, 9, (passes, self.student.sparse_layers), generator=generator, device=where)
             inputs["neighbours"] = drawn.tolist()
         return inputs
 
@@ -149,7 +155,7 @@ class EsViT(nn.Module):
         out = self._compare("view", [x[:, None] for x in seen.views], [x[:, None] for x in own.views], temperature)
         if self.center_grid is None:
             return {"loss": out["view_loss"], **out}
-        matches = losses.matches(seen.regions, own.regions, together=self.impl == "fast")
+        matches = losses.match_regions(seen.regions, own.regions, together=self.impl == "fast")
         out |= self._compare("region", seen.regions, own.regions, temperature, matches)
         weight = WEIGHTS[self.loss_weights]
         return {"loss": weight * (out["view_loss"] + out["region_loss"]), "matches": matches, **out}
@@ -168,7 +174,7 @@ class EsViT(nn.Module):
         if self.impl == "fast":
             with torch.no_grad():
                 wanted, weight = losses.per_crop(teacher.bottleneck, seen), teacher.last_layer.weight
-                self._means[centre] = F.linear(torch.cat([x.flatten(0, 1) for x in wanted]).mean(0, True), weight)
+            self._note(centre, torch.cat([x.flatten(0, 1) for x in wanted]), weight)
             bottlenecks = losses.per_crop(student.bottleneck, own)
             return {
                 f"{kind}_loss": losses.fused_loss(
@@ -183,14 +189,29 @@ class EsViT(nn.Module):
             }
         with torch.no_grad():
             logits = losses.per_crop(teacher, seen)
-            self._means[centre] = torch.cat([x.flatten(0, 1) for x in logits]).mean(0, keepdim=True)
             wanted = [losses.distribution(x, self.get_buffer(centre), temperature) for x in logits]
+        self._note(centre, torch.cat([x.flatten(0, 1) for x in logits]))
         found = losses.pair_losses(losses.per_crop(student, own), wanted, matches)
         return {f"{kind}_loss": torch.stack([*found.values()]).mean(), f"{kind}_pairs": found}
 
+    def _note(self, centre: str, rows: Tensor, weight: Tensor | None = None) -> None:
+        """Keep the mean of the teacher's logits for `after_step`, where a step is being made: of rows (R, K), or of
+        bottlenecks (R, 256) times the last layer, weight (K, 256)."""
+        if not torch.is_grad_enabled():
+            return
+        with torch.no_grad(), losses.without_autocast(rows.device):
+            wide = torch.promote_types(rows.dtype, torch.float32)
+            mean = rows.mean(dim=0, keepdim=True, dtype=wide)
+            mean = mean if weight is None else F.linear(mean, weight.to(wide))
+            total, passes = self._said.get(centre, (0, 0))
+            self._said[centre] = total + mean, passes + 1
+
     def after_step(self) -> None:
-        """Move the teacher towards the student, and the centres towards what the teacher said in the last forward
-        pass, on average over all processes."""
+        """Move the teacher towards the student, and the centres towards what the teacher has said since the last step,
+        on average over forward passes (those under no_grad don't count) and processes.
+
+        With weights in bfloat16 the teacher hardly moves: a share of 0.004 is what such a number rounds off.
+        """
         momentum = teacher_momentum(self.step, self.steps)
         self.step += 1
         with torch.no_grad():
@@ -200,12 +221,21 @@ class EsViT(nn.Module):
             else:
                 for t, s in zip(teacher, student, strict=True):
                     t.mul_(momentum).add_((1 - momentum) * s)
-            for name, mean in self._means.items():
+            for name, (total, passes) in self._said.items():
+                mean = total / passes
                 if dist.is_available() and dist.is_initialized():
                     dist.all_reduce(mean)
                     mean /= dist.get_world_size()
-                self.get_buffer(name).lerp_(mean.to(self.center.dtype), 1 - CENTRE_MOMENTUM)
-        self._means = {}
+                centre = self.get_buffer(name)
+                centre.lerp_(mean.to(centre.dtype), 1 - CENTRE_MOMENTUM)
+        self._said = {}
+
+    def get_extra_state(self) -> Tensor:
+        """Where the teacher's momentum is in its schedule: part of the state dict."""
+        return torch.tensor(self.step, device="cpu")
+
+    def set_extra_state(self, state: Tensor) -> None:
+        self.step = int(state)
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute the student's blocks again in the backward pass instead of storing what they need."""
@@ -213,6 +243,8 @@ class EsViT(nn.Module):
 
     def _check(self, crops: Sequence[Tensor]) -> None:
         first = self.global_crops
+        if isinstance(crops, Tensor):
+            raise ValueError(f"EsViT takes a list of crops, got one tensor of shape {shape_of(crops)}.")
         if len(crops) < first:
             raise ValueError(f"EsViT compares {first} global crops with all others, got {len(crops)} crops.")
         shapes = [shape_of(crop) for crop in crops]
@@ -224,13 +256,6 @@ class EsViT(nn.Module):
             raise ValueError(f"each crop needs as many images as the others, got {', '.join(map(str, shapes))}.")
 
 
-def _whole(argument: str, value: object, least: int) -> Any:
-    """`value`, which must be a whole number of at least so much."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"EsViT has no {argument}={value!r}. Use a whole number from {least}.")
-    return value
-
-
 def _size(size: int | tuple[int, int]) -> tuple[int, int]:
     height, width = size if isinstance(size, tuple | list) else (size, size)
-    return _whole("crop size", height, 1), _whole("crop size", width, 1)
+    return whole("crop size", height, 1, "EsViT"), whole("crop size", width, 1, "EsViT")

@@ -2,13 +2,13 @@
 
 import math
 
+from models.arguments import whole
+
 
 def teacher_temperature(epoch: int, start: float = 0.04, end: float = 0.07, warmup: int = 30) -> float:
     """Of an epoch, the first being 0: linear from `start` in the first to `end` in the last of `warmup` epochs, then
     `end`."""
-    if isinstance(epoch, bool) or not isinstance(epoch, int) or epoch < 0:
-        raise ValueError(f"EsViT has no epoch={epoch!r}. Use a whole number from 0.")
-    return start + (end - start) * min(1.0, epoch / (warmup - 1))
+    return start + (end - start) * min(1.0, whole("epoch", epoch, 0, "EsViT") / (warmup - 1))
 
 
 def teacher_momentum(step: int, steps: int, start: float = 0.996) -> float:

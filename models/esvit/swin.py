@@ -19,6 +19,7 @@ from timm.layers import DropPath, Mlp, PatchEmbed, calculate_drop_path_rates, us
 from timm.models.swin_transformer import PatchMerging, get_relative_position_index, window_partition, window_reverse
 from torch import Tensor, nn
 
+from models.arguments import whole
 from models.esvit.multistage import MultiStage, Output, draw_weights
 
 GRID = 56  # tokens along a side of the first stage at 224 px, which fixes windows and shifts
@@ -128,7 +129,10 @@ class Stage(nn.Module):
         self.downsample = None if last else PatchMerging(dim, norm_layer=NORM)
 
     def mask(self, x: Tensor) -> Tensor | None:
-        """The mask of the shifted blocks for maps like x (B, h, w, C), made on its device."""
+        """The mask of the shifted blocks for maps like x (B, h, w, C), made on its device.
+
+        Once a pass: some small kernels. One that was kept would have to follow every size, device and kind of tensor.
+        """
         if not self.shift:
             return None
         height, width = (side + -side % self.window for side in x.shape[1:3])
@@ -151,8 +155,7 @@ class Swin(MultiStage):
         drop_path_rate: float = 0.0,
         impl: str = "auto",
     ):
-        if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-            raise ValueError(f"EsViT has no window={window!r}. Use a number of tokens: 7 or 14 in the paper.")
+        whole("window", window, 1, "EsViT's Swin (7 or 14 in the paper)")
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
         super().__init__(widths, impl, in_chans, num_classes, global_pool, drop_rate)
         fused = self.impl == "fast" and bool(use_fused_attn())

@@ -11,14 +11,21 @@ from torch import Tensor
 
 from models.esvit.multistage import check_images, choose, last_of
 
+FIXED = {"class_token", "reg_tokens", "no_embed_class", "pos_embed", "dynamic_img_size"}
+
 
 class ViT(VisionTransformer):
     """Image (B, in_chans, H, W) -> tokens (B, 1 + N, C), the class token first -> class token -> head.
 
-    Arguments are timm's, and impl: "reference" computes attention explicitly.
+    Arguments are timm's but for FIXED, and impl: "reference" computes attention explicitly.
     """
 
-    def __init__(self, impl: str = "auto", **words):
+    def __init__(self, impl: str = "auto", **words: Any):
+        if other := sorted(FIXED & words.keys()):
+            raise ValueError(
+                f"EsViT's ViT has no {other[0]}={words[other[0]]!r}: it has one class token, a learned position for "
+                "each token, and takes images of any size. Leave it out."
+            )
         super().__init__(**({"num_classes": 0} | words | {"dynamic_img_size": True}))
         self.impl = choose(impl)
         if self.impl == "reference":
