@@ -1,6 +1,7 @@
 """The steps of docs/esvit: which settings are timed and asked for memory, and the tables that they become."""
 
 import importlib.util
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -99,6 +100,14 @@ def test_backbones_stand_beside_the_first_of_their_batch(planned):
     assert len(backbones) == 2 + sum(len(steps.backbones(batch)) for batch in steps.BACKBONE_ROUNDS)
     assert backbones[2] == "| `vit_base_patch8_224`, 224 px, `num_classes=0` | 1.0 | 1.0 | 1 | 1,000 | 1 |"
     assert backbones[3].endswith("`window=7` | 2.0 | 2.0 | 1 | 2,000 | 2.00 (2.00 to 2.00) |")
+
+
+def test_the_readme_has_the_tables_of_the_records(planned):
+    records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
+    page = (FOLDER / "README.md").read_text()
+    assert [table for table in steps.tables(records) if table not in page] == []
+    keys = ("model", "mode", "batch", "size", "arguments")
+    assert [[one[key] for key in keys] for one in records] == [[one[key] for key in keys] for one in planned]
 
 
 @pytest.mark.parametrize("words", [[], ["measur"], ["table", "twice"]])

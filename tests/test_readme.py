@@ -33,6 +33,14 @@ def test_every_command_is_one_that_is_tried():
     assert (len(OURS), len(TRAINED)) == (23, 1)
 
 
+@pytest.mark.parametrize(
+    "page", [*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")], ids=lambda page: str(page.relative_to(ROOT))
+)
+def test_links_lead_somewhere(page):
+    links = re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+    assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize("target", ["bench", "test", "test-slow", "test-trained", "check", "microbench"])
 def test_make_knows_its_targets(target):
     plan = subprocess.run(["make", "-n", target], cwd=ROOT, capture_output=True, text=True)

@@ -14,6 +14,7 @@ channels, not of a head's. Maps are (B, h, w, C) in memory, which convolutions s
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
+from typing import Any
 
 import torch.nn.functional as F
 from timm.layers import DropPath, QuickGELU, calculate_drop_path_rates, use_fused_attn
@@ -131,16 +132,12 @@ class CvT(MultiStage):
         depths: Sequence[int],
         num_heads: Sequence[int],
         window: int = 7,
-        in_chans: int = 3,
-        num_classes: int = 0,
-        global_pool: str = "avg",
-        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        impl: str = "auto",
+        **words: Any,
     ):
-        super().__init__(embed_dims, impl, in_chans, num_classes, global_pool, drop_rate)
+        super().__init__(embed_dims, **words)
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
-        before = in_chans
+        before = self.in_chans
         for number, (dim, heads, stage_rates) in enumerate(zip(embed_dims, num_heads, rates, strict=True)):
             kernel, stride, padding = (3, 2, 1) if number else (7, 4, 2)
             entry = ConvEmbed(before, dim, kernel, stride, padding)

@@ -44,11 +44,11 @@ class MultiStage(nn.Module):
     def __init__(
         self,
         widths: Sequence[int],
-        impl: str,
-        in_chans: int,
-        num_classes: int,
-        global_pool: str,
-        drop_rate: float,
+        in_chans: int = 3,
+        num_classes: int = 0,
+        global_pool: str = "avg",
+        drop_rate: float = 0.0,
+        impl: str = "auto",
     ):
         """widths: channels of each stage, at strides 4, 8, 16, 32."""
         super().__init__()

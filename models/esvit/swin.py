@@ -12,6 +12,7 @@ like any other, with k and v equal to the bias of the projection.
 
 from collections.abc import Iterator, Sequence
 from functools import partial
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -148,18 +149,14 @@ class Swin(MultiStage):
         depths: Sequence[int],
         num_heads: Sequence[int],
         window: int = 7,
-        in_chans: int = 3,
-        num_classes: int = 0,
-        global_pool: str = "avg",
-        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        impl: str = "auto",
+        **words: Any,
     ):
         whole("window", window, 1, "EsViT's Swin (7 or 14 in the paper)")
         widths = [embed_dim * 2**stage for stage in range(len(depths))]
-        super().__init__(widths, impl, in_chans, num_classes, global_pool, drop_rate)
+        super().__init__(widths, **words)
         fused = self.impl == "fast" and bool(use_fused_attn())
-        self.patch_embed = PatchEmbed(None, 4, in_chans, embed_dim, norm_layer=NORM, output_fmt="NHWC")
+        self.patch_embed = PatchEmbed(None, 4, self.in_chans, embed_dim, norm_layer=NORM, output_fmt="NHWC")
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
         self.layers = nn.ModuleList(
             Stage(width, heads, GRID // 2**stage, window, rates[stage], fused, last=stage == len(depths) - 1)

@@ -11,6 +11,7 @@ itself and one of the eight, drawn for each layer and pass. The class token atte
 """
 
 from collections.abc import Iterator, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -237,16 +238,12 @@ class ViL(MultiStage):
         sparse: Sequence[bool],
         global_tokens: Sequence[int],
         window: int = 7,
-        in_chans: int = 3,
-        num_classes: int = 0,
-        global_pool: str = "avg",
-        drop_rate: float = 0.0,
         drop_path_rate: float = 0.0,
-        impl: str = "auto",
+        **words: Any,
     ):
-        super().__init__(embed_dims, impl, in_chans, num_classes, global_pool, drop_rate)
+        super().__init__(embed_dims, **words)
         rates = calculate_drop_path_rates(drop_path_rate, list(depths), stagewise=True)
-        before = in_chans
+        before = self.in_chans
         for number, row in enumerate(zip(embed_dims, num_heads, sparse, global_tokens, rates, strict=True)):
             dim, heads, is_sparse, tokens, stage_rates = row
             layers: list[nn.Module] = [PatchEmbed(before, dim, 2 if number else 4, tokens)]
