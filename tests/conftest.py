@@ -11,6 +11,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # before PyTorch is imported: a test at
 
 from bench import photographs
 from bench.environment import Environment
+from bench.protocol import preset
+from bench.record import Record
+from reports.frame import to_frame
 
 for _registering in ("models", "tests.misbehaving", "tests.pretraining"):
     importlib.import_module(_registering)
@@ -47,6 +50,17 @@ def environment() -> Environment:
         memory=2**35,
         state={"load": 0.5},
     )
+
+
+@pytest.fixture
+def frame_of(environment: Environment):
+    """A tidy frame of cells: each a Spec and its Values."""
+
+    def build(*cells):
+        time = "2026-11-21T05:10:00+00:00"
+        return to_frame([Record(spec, preset("quick", 1), environment, tuple(v), time) for spec, *v in cells])
+
+    return build
 
 
 @pytest.fixture

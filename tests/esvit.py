@@ -6,6 +6,7 @@ from pathlib import Path
 from unittest import mock
 
 import numpy as np
+import pytest
 import torch
 from torch import Tensor, nn
 
@@ -23,6 +24,15 @@ BACKBONES = {  # golden -> registered name and arguments
     "deit_small_p16": ("esvit_deit_small", {}),
     "resnet50": ("esvit_resnet50", {}),
 }
+
+# (impl, whether attention may be fused): the ways through ViL and CvT
+ROUTES = [("reference", False), ("fast", False), ("fast", True)]
+every_route = pytest.mark.parametrize(("impl", "fused"), ROUTES, ids=["reference", "explicit", "fused"])
+
+
+def close(ours: Tensor, theirs: object) -> None:
+    """As near as goldens are held to, in float64."""
+    torch.testing.assert_close(ours, torch.as_tensor(theirs), rtol=0, atol=1e-9)
 
 
 def golden(name: str) -> dict[str, np.ndarray]:

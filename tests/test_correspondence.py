@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import math
-import random
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +28,7 @@ from bench.protocol import preset
 from bench.regions import Regions, regions
 from bench.spec import Spec
 from tests import detfill
+from tests.randomness import untouched
 
 PROTOCOL = preset("quick", 1)
 BOTH = ("correspondence_accuracy", "correspondence_distance")
@@ -149,12 +149,8 @@ def test_view_two_is_mirrored_and_grey():
 
 def test_jitter_is_of_its_seed_alone_and_takes_four_pictures_of_five():
     picture = coloured()
-    random.seed(1), np.random.seed(1), torch.manual_seed(1)  # noqa: NPY002 - the states that must not be touched
-    before = (random.getstate(), str(np.random.get_state()), torch.get_rng_state())  # noqa: NPY002
-    seconds = [views(picture, seed)[1] for seed in range(200)]
-    assert random.getstate() == before[0]
-    assert str(np.random.get_state()) == before[1]  # noqa: NPY002
-    assert torch.equal(torch.get_rng_state(), before[2])
+    with untouched():
+        seconds = [views(picture, seed)[1] for seed in range(200)]
     torch.manual_seed(2)
     assert all(same(views(picture, seed)[1], seconds[seed]) for seed in range(9))
     plain = views(picture, None)[1]

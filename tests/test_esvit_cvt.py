@@ -13,10 +13,7 @@ from bench.attention import observe
 from bench.model import fused_attention
 from models.esvit.cvt import CVT_TINY, CvT, FeedForward, WindowAttention
 from tests.detfill import fill, image
-from tests.esvit import index
-
-ROUTES = [("reference", False), ("fast", False), ("fast", True)]
-every_route = pytest.mark.parametrize(("impl", "fused"), ROUTES, ids=["reference", "explicit", "fused"])
+from tests.esvit import ROUTES, every_route, index
 
 
 def full_size(impl: str = "auto", fused: bool = True, device: str = "cpu", **words) -> CvT:
@@ -29,10 +26,6 @@ def small(impl: str = "auto", fused: bool = True, **words) -> CvT:
     with fused_attention(fused):
         model = CvT(**(CVT_TINY | row | words), impl=impl)
     return fill(model.double().eval())
-
-
-def close(ours, theirs):
-    torch.testing.assert_close(ours, torch.as_tensor(theirs), rtol=0, atol=1e-9)
 
 
 # The official code's numbers.

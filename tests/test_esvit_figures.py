@@ -9,26 +9,15 @@ import pytest
 from matplotlib.colors import to_hex
 from PIL import Image
 
-from bench.protocol import preset
-from bench.record import Record, Value
+from bench.record import Value
 from bench.spec import Spec
 from reports.figures import pictures
 from reports.figures.heat_maps import bits, most
-from reports.frame import to_frame
 
 SWIN, DEIT, BASE_8 = "esvit_swin_tiny", "esvit_deit_small", "vit_base_patch8_224"
 OURS = ("linear_accuracy", "losses_batch", "heat_maps", "head_entropies", "correspondences")
 ORIGIN = {"weights": "words on weights", "images": "1 photograph"}
 RIGHT, WRONG = "#009e73", "#d55e00"
-
-
-@pytest.fixture
-def frame_of(environment):
-    def build(*cells):
-        time = "2026-11-21T05:10:00+00:00"
-        return to_frame([Record(spec, preset("quick", 1), environment, tuple(v), time) for spec, *v in cells])
-
-    return build
 
 
 def drawn(frame):

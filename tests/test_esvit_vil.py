@@ -14,11 +14,9 @@ from bench.model import fused_attention
 from models.esvit import vil
 from models.esvit.vil import VIL_2262, FullAttention, SparseAttention, ViL
 from tests.detfill import fill, image
-from tests.esvit import index
+from tests.esvit import ROUTES, every_route, index
 
 NEIGHBOURS = [(dy, dx) for dy, dx in product((-1, 0, 1), repeat=2) if (dy, dx) != (0, 0)]
-ROUTES = [("reference", False), ("fast", False), ("fast", True)]
-every_route = pytest.mark.parametrize(("impl", "fused"), ROUTES, ids=["reference", "explicit", "fused"])
 
 
 def full_size(impl: str = "auto", fused: bool = True, device: str = "cpu", **words) -> ViL:
@@ -32,10 +30,6 @@ def small(impl: str = "auto", fused: bool = True, **words) -> ViL:
     with fused_attention(fused):
         model = ViL(**(VIL_2262 | row | {"num_classes": 5} | words), impl=impl)
     return fill(model.double().eval())
-
-
-def close(ours, theirs):
-    torch.testing.assert_close(ours, torch.as_tensor(theirs), rtol=0, atol=1e-9)
 
 
 # The official code's numbers.

@@ -6,25 +6,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bench.protocol import preset
-from bench.record import Record, Value
+from bench.record import Value
 from bench.spec import Spec
 from reports import attention, shares, tables
 from reports.fits import polynomial
 from reports.format import cell, heading
-from reports.frame import series, to_csv, to_frame
+from reports.frame import series, to_csv
 from reports.percentiles import needed, percentiles
 
 FINITE = st.floats(0.1, 1e12)
-
-
-@pytest.fixture
-def frame_of(environment):
-    def build(*cells):
-        time = "2026-11-21T05:10:00+00:00"
-        return to_frame([Record(spec, preset("quick", 1), environment, tuple(v), time) for spec, *v in cells])
-
-    return build
 
 
 @given(FINITE, FINITE, st.lists(st.integers(1, 4096), min_size=3, max_size=12, unique=True))

@@ -23,15 +23,6 @@ from reports.style import labelled
 GREEN, SIMMIM = "greenmim_swin_tiny", "simmim_swin_tiny"
 
 
-@pytest.fixture
-def frame_of(environment):
-    def build(*cells):
-        time = "2026-11-21T05:10:00+00:00"
-        return to_frame([Record(spec, preset("quick", 1), environment, tuple(v), time) for spec, *v in cells])
-
-    return build
-
-
 def drawn(frame):
     return {picture.name: picture for picture in pictures(frame)}
 
