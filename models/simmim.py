@@ -30,7 +30,7 @@ from models.arguments import among
 from models.masked.masks import check_images, check_mask, draw, draw_images
 from models.masked.options import CELL, FACTORS, cells, check_ratio, no_classes, no_feature_maps, window_size
 from models.masked.swin_names import fit_bias_tables, timm_names, without_buffers
-from models.masked.swins import BASE, LARGE, MICRO, TINY
+from models.swins import BASE, LARGE, MICRO, TINY
 
 __all__ = ["IMPLS", "SimMIM", "checkpoint_filter_fn", "pretraining"]
 

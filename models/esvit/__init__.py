@@ -41,6 +41,7 @@ from models.esvit.resnet import ResNet
 from models.esvit.swin import Swin
 from models.esvit.vil import VIL_2262, ViL
 from models.esvit.vit import ViT
+from models.swins import BASE, SMALL, TINY
 
 __all__ = ["IMPLS", "CvT", "EsViT", "ResNet", "Swin", "ViL", "ViT", "checkpoint_filter_fn", "pretraining"]
 
@@ -91,22 +92,19 @@ def _create(cls: type[nn.Module], variant: str, pretrained: bool, features: dict
 @register_model
 def esvit_swin_tiny(pretrained: bool = False, **words) -> Swin:
     """Swin-T: 27.52 M parameters, 4.49 GMACs at 224 px, 1.10 at 96; with window=14 27.57 M, 4.89 and 1.86."""
-    row = dict(embed_dim=96, depths=(2, 2, 6, 2), num_heads=(3, 6, 12, 24))
-    return _create(Swin, "esvit_swin_tiny", pretrained, STAGES, row, words)
+    return _create(Swin, "esvit_swin_tiny", pretrained, STAGES, TINY, words)
 
 
 @register_model
 def esvit_swin_small(pretrained: bool = False, **words) -> Swin:
     """Swin-S: 48.84 M parameters, 8.74 GMACs at 224 px; with window=14 48.97 M and 9.40."""
-    row = dict(embed_dim=96, depths=(2, 2, 18, 2), num_heads=(3, 6, 12, 24))
-    return _create(Swin, "esvit_swin_small", pretrained, STAGES, row, words)
+    return _create(Swin, "esvit_swin_small", pretrained, STAGES, SMALL, words)
 
 
 @register_model
 def esvit_swin_base(pretrained: bool = False, **words) -> Swin:
     """Swin-B: 86.74 M parameters, 15.43 GMACs at 224 px; with window=14 86.92 M and 16.32."""
-    row = dict(embed_dim=128, depths=(2, 2, 18, 2), num_heads=(4, 8, 16, 32))
-    return _create(Swin, "esvit_swin_base", pretrained, STAGES, row, words)
+    return _create(Swin, "esvit_swin_base", pretrained, STAGES, BASE, words)
 
 
 @register_model

@@ -37,7 +37,7 @@ from models.arguments import among
 from models.greenmim.model import IMPLS, GreenMIM
 from models.masked.options import no_feature_maps
 from models.masked.swin_names import MERGE_ORDERS, fit_bias_tables, swap_merge_order, without_buffers
-from models.masked.swins import BASE, LARGE, MICRO, TINY
+from models.swins import BASE, LARGE, MICRO, TINY
 
 __all__ = ["IMPLS", "GreenMIM", "checkpoint_filter_fn", "pretraining"]
 
