@@ -11,7 +11,8 @@ from timm.models import list_models, model_entrypoint
 
 __all__ = ["FAMILIES", "zoo"]
 
-FAMILIES = ("sgformer", "hmhsa", "greenmim", "simmim", "esvit")  # the modules of this package that register models
+# the modules of this package that register models
+FAMILIES = ("sgformer", "hmhsa", "greenmim", "simmim", "esvit", "beitv2")
 
 
 def zoo() -> list[str]:

@@ -25,6 +25,7 @@ from torchvision.transforms import (
 )
 
 from models.arguments import whole
+from models.pictures import each, rgb, seeded
 
 _SOLARISED_FROM = 128
 
@@ -114,11 +115,8 @@ class MultiCrop:
 
         Raises ValueError if `image` is no PIL image, or has no pixels.
         """
-        image = _rgb(image)
-        generator = _generator(generator)
-        seed = torch.randint(2**63 - 1, (), generator=generator, device=generator.device).item()
-        with torch.random.fork_rng(devices=[]):
-            torch.default_generator.manual_seed(seed)  # torch.manual_seed would seed GPUs too
+        image = rgb(image)
+        with seeded(generator):
             return [transform(image) for transform in self._transforms]
 
     def batch(self, images: Iterable[Image.Image], generator: torch.Generator | int) -> list[Tensor]:
@@ -126,11 +124,7 @@ class MultiCrop:
 
         Raises ValueError as a call does, and if there are no images.
         """
-        generator = _generator(generator)
-        crops = [self(image, generator) for image in images]
-        if not crops:
-            raise ValueError("there are no images to crop. Give at least one.")
-        return [torch.stack(alike) for alike in zip(*crops, strict=True)]
+        return [torch.stack(alike) for alike in zip(*each(self, images, generator), strict=True)]
 
 
 class _Blur:
@@ -141,16 +135,3 @@ class _Blur:
 
     def __call__(self, image: Image.Image) -> Image.Image:
         return image.filter(ImageFilter.GaussianBlur(torch.empty(1).uniform_(*self.radius).item()))
-
-
-def _rgb(image: Image.Image) -> Image.Image:
-    if not isinstance(image, Image.Image):
-        raise ValueError(f"the image is of type {type(image).__name__}. Give a PIL image, as Image.fromarray makes.")
-    if 0 in image.size:
-        raise ValueError(f"the image is {image.width} pixels wide and {image.height} high. Give at least one of each.")
-    detour = {"P": "RGBA", "La": "LA"}.get(image.mode)  # else Pillow warns of a palette's transparency, or can't
-    return (image.convert(detour) if detour else image).convert("RGB")
-
-
-def _generator(given: torch.Generator | int) -> torch.Generator:
-    return given if isinstance(given, torch.Generator) else torch.Generator().manual_seed(given)

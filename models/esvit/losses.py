@@ -14,14 +14,15 @@ rows, and nothing of width K outlives its block. Each row of the teacher takes t
 4 % of the arithmetic of a step of Swin-T.
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from models.products import add_product, autocast_dtype, row_blocks, without_autocast
 
 STUDENT_TEMPERATURE = 0.1
 BLOCK = 2**23  # logits of a block in the fast form: 32 MB in float32; smaller ones read the last layer too often
@@ -139,7 +140,7 @@ def _cross_entropy(
     by_weight = torch.zeros_like(weight, dtype=wide) if trains else None
     by_student, by_sums = [], []
     with without_autocast(student.device):
-        for own, share in _blocks(len(weight), student, shares):
+        for own, share in row_blocks(BLOCK // len(weight), student, shares):
             logits = F.linear((own / STUDENT_TEMPERATURE).to(narrow), weight).to(wide)
             normaliser = logits.logsumexp(dim=1)
             loss += (share * normaliser).sum()
@@ -147,39 +148,19 @@ def _cross_entropy(
                 p = logits.sub_(normaliser[:, None]).exp_().to(narrow)
                 relative = (share / most)[:, None]
                 by_student.append((p @ weight).to(wide) * relative)
-                _add_product(by_weight, p, (own * relative).to(narrow))
-        for own, summed in _blocks(len(weight), teacher, sums):
+                add_product(by_weight, p, (own * relative).to(narrow))
+        for own, summed in row_blocks(BLOCK // len(weight), teacher, sums):
             logits = F.linear(own.to(narrow), teacher_weight).to(wide)
             q = logits.sub_(centre).div_(temperature).softmax(dim=1).to(narrow)
             expected = (q @ weight).to(wide)  # of a row of the teacher: the mean row of W
             loss -= (expected * summed).sum() / STUDENT_TEMPERATURE
             if by_weight is not None:
                 by_sums.append(expected / -STUDENT_TEMPERATURE)
-                _add_product(by_weight, q, (summed / -most).to(narrow))
+                add_product(by_weight, q, (summed / -most).to(narrow))
     if by_weight is None:
         return loss, ()
     scale = most / STUDENT_TEMPERATURE
     return loss, (torch.cat(by_student) * scale, torch.cat(by_sums), by_weight * scale)
-
-
-def autocast_dtype(device: torch.device) -> torch.dtype | None:
-    """What autocast makes of the factors of a product there; None where it is off."""
-    kind = device.type
-    on = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    return torch.get_autocast_dtype(kind) if on else None
-
-
-def without_autocast(device: torch.device) -> AbstractContextManager[object]:
-    """A context in which products there are of the types that they are given. `meta` has no autocast to switch off."""
-    return nullcontext() if autocast_dtype(device) is None else torch.autocast(device.type, enabled=False)
-
-
-def _add_product(total: Tensor, rows: Tensor, others: Tensor) -> None:
-    """total (K, D) += rows (R, K) transposed times others (R, D)."""
-    if total.dtype == rows.dtype:
-        torch.addmm(total, rows.T, others, out=total)  # counters of FLOPs know it, and not addmm_
-    else:
-        total += rows.T @ others
 
 
 class _CrossEntropy(torch.autograd.Function):
@@ -198,8 +179,3 @@ class _CrossEntropy(torch.autograd.Function):
         scaled = ((gradient * x).to(dtype) for x, dtype in zip(ctx.saved_tensors, ctx.dtypes, strict=True))
         by_student, by_sums, by_weight = scaled
         return by_student, None, None, by_sums, by_weight, None, None, None
-
-
-def _blocks(width: int, *tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:
-    """As many rows of each at a time as make BLOCK logits."""
-    return zip(*(x.split(max(1, BLOCK // width)) for x in tensors), strict=True)

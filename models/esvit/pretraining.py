@@ -14,6 +14,7 @@ from models.esvit import losses
 from models.esvit.multistage import choose
 from models.esvit.network import Head, Network, runs, shape_of
 from models.esvit.schedules import teacher_momentum, teacher_temperature
+from models.products import without_autocast
 
 LOSSES = ("view+region", "view")
 WEIGHTS = {"official": 0.5, "paper": 1.0}  # of view and region loss each, where there are both
@@ -199,7 +200,7 @@ class EsViT(nn.Module):
         bottlenecks (R, 256) times the last layer, weight (K, 256)."""
         if not torch.is_grad_enabled():
             return
-        with torch.no_grad(), losses.without_autocast(rows.device):
+        with torch.no_grad(), without_autocast(rows.device):
             wide = torch.promote_types(rows.dtype, torch.float32)
             mean = rows.mean(dim=0, keepdim=True, dtype=wide)
             mean = mean if weight is None else F.linear(mean, weight.to(wide))

@@ -6,8 +6,9 @@ from torch import Tensor
 from models.masked.options import CELL
 
 
-def check_mask(mask: Tensor, side: int, batch: int) -> Tensor:
-    """A mask as (L,) or (batch, L); it may come as a grid, (side, side) or (batch, side, side).
+def check_mask(mask: Tensor, side: int, batch: int, cell: int = CELL) -> Tensor:
+    """A mask as (L,) or (batch, L), L = side² cells of `cell` pixels; it may come as a grid, (side, side) or (batch,
+    side, side). Looks at type and shape alone, so it may be on `meta`.
 
     Raises ValueError if it isn't boolean, or of another grid or batch.
     """
@@ -18,7 +19,7 @@ def check_mask(mask: Tensor, side: int, batch: int) -> Tensor:
     flat = mask.flatten(-2) if mask.shape[-2:] == (side, side) else mask
     if flat.shape not in ((length,), (batch, length)):
         raise ValueError(
-            f"the mask has shape {tuple(mask.shape)}; {side}x{side} cells of {CELL} pixels and {batch} images want "
+            f"the mask has shape {tuple(mask.shape)}; {side}x{side} cells of {cell} pixels and {batch} images want "
             f"({length},), one for all images, or ({batch}, {length}), one for each."
         )
     return flat
