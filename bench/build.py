@@ -14,7 +14,7 @@ from bench.names import default_size, is_function
 from bench.precision import set_switches, weight_dtype
 from bench.protocol import Protocol
 from bench.spec import Spec, format_size
-from bench.steps import Inputs, sample, step
+from bench.steps import Inputs, Step, sample, step
 
 T = TypeVar("T")
 
@@ -78,7 +78,7 @@ class Case:
         return self.__dict__.get("model") or create(self.spec, "meta")
 
     @cached_property
-    def call(self) -> Callable[[], None]:
+    def call(self) -> Step:
         """One step of the Spec's mode, queued on the device."""
         return step(self.spec, self.model, self.inputs, self.protocol.seed)
 

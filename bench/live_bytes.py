@@ -1,7 +1,7 @@
 """Peak of live tensor bytes, seen at PyTorch's dispatcher: needs no device, and no numbers either (fake tensors)."""
 
 import weakref
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -17,14 +17,30 @@ class LiveBytes(TorchDispatchMode):
     gone. Scratch space inside operators, allocator rounding and storages resized in place are not seen.
     """
 
-    def __init__(self, resident: Iterable[Tensor] = ()) -> None:
-        """resident: tensors that are alive before, such as weights and inputs."""
+    def __init__(self, resident: Iterable[Tensor] = (), label: Callable[[], Any] = lambda: None) -> None:
+        """resident: tensors that are alive before, such as weights and inputs. label: what to call a storage that is
+        made now, any hashable value."""
         super().__init__()
         self.live = 0
         self.peak = 0
-        self._seen: dict[int, weakref.ref[torch.UntypedStorage]] = {}
+        self._label = label
+        self._seen: dict[int, _Storage] = {}
+        self._at_peak: list[_Storage] | None = None  # None while all that are alive are at the peak
         for tensor in resident:
             self._watch(tensor)
+
+    def call(self, tensor: Tensor, label: Any) -> None:
+        """Let the storage of `tensor` be called `label`, and have been so from its beginning."""
+        storage = self._seen.get(id(tensor.untyped_storage()))
+        if storage is not None:
+            storage.label = label
+
+    def at_peak(self) -> dict[Any, int]:
+        """Bytes by label when the peak was first reached; they sum to it."""
+        split: dict[Any, int] = {}
+        for storage in self._seen.values() if self._at_peak is None else self._at_peak:
+            split[storage.label] = split.get(storage.label, 0) + storage.size
+        return split
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
@@ -37,13 +53,25 @@ class LiveBytes(TorchDispatchMode):
 
     def _watch(self, tensor: Tensor) -> None:
         storage = tensor.untyped_storage()
-        key, size = id(storage), storage.nbytes()  # the id is its own until the reference below dies
+        key = id(storage)  # its own until the reference below dies
         if key in self._seen:
             return
-        self._seen[key] = weakref.ref(storage, lambda _: self._forget(key, size))
-        self.live += size
-        self.peak = max(self.peak, self.live)
+        known = _Storage(storage.nbytes(), self._label(), weakref.ref(storage, lambda _: self._forget(key)))
+        self._seen[key] = known
+        self.live += known.size
+        if self.live > self.peak:
+            self.peak, self._at_peak = self.live, None
 
-    def _forget(self, key: int, size: int) -> None:
-        del self._seen[key]
-        self.live -= size
+    def _forget(self, key: int) -> None:
+        if self._at_peak is None:
+            self._at_peak = [*self._seen.values()]
+        self.live -= self._seen.pop(key).size
+
+
+class _Storage:
+    """What is kept of a storage, also when it is gone."""
+
+    __slots__ = ("label", "size", "weak")
+
+    def __init__(self, size: int, label: Any, weak: weakref.ref[torch.UntypedStorage]) -> None:
+        self.size, self.label, self.weak = size, label, weak

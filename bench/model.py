@@ -112,10 +112,18 @@ def _constructor(spec: Spec, pretrained: bool) -> Callable[..., Any]:
             raise Skip(f"{spec.model} has no pre-training step")
         if spec.weights != RANDOM:
             raise Skip("a pre-training step starts from random weights")
-        return partial(step, spec.model)
+        return partial(_pretraining, step, spec.model)
     if is_function(spec.model):
         return plugins.function(spec.model)
     return partial(timm.create_model, spec.model, pretrained=pretrained)
+
+
+def _pretraining(step: Callable[..., Any], model: str, **arguments: Any) -> Any:
+    """The family's module of `model`. Raises Skip where the family says, by None, that this model has none."""
+    module = step(model, **arguments)
+    if module is None:
+        raise Skip(f"{model} has no pre-training step")
+    return module
 
 
 def _family(model: str) -> ModuleType | None:

@@ -3,10 +3,13 @@
 infer      forward
 train      forward, cross-entropy on random labels, backward, AdamW's step, gradients set to None
 pretrain   the same with the model's own loss (`module(**inputs)["loss"]`), and its `after_step()` where it has one
+
+A call is made of phases: forward; in the other modes also backward, optimizer, and after step where there is one.
 """
 
-from collections.abc import Callable
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,13 +22,15 @@ from bench.precision import autocast, loss_scaler, weight_dtype
 from bench.spec import Spec
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]  # positional and named arguments of a module
+Phase = Literal["forward", "backward", "optimizer", "after step"]
+Phases = Iterator[tuple[Phase, Tensor | None]]  # each as it begins; of backward with the loss that it starts from
 
 _LEARNING_RATE = 1e-4  # small: thousands of steps on the same images must not run away
 
 
 class Pretraining(Protocol):
     """What a pre-training module offers beside its forward pass, which returns a dict with the key `loss`; it may also
-    have `after_step()`, and `plan(**inputs)` (`planned`)."""
+    have `after_step()`, `plan(**inputs)` (`planned`), and `sections()` (`bench.sections`)."""
 
     def sample_inputs(
         self, batch: int, generator: torch.Generator, device: str, dtype: torch.dtype
@@ -53,40 +58,57 @@ def planned(module: nn.Module, inputs: Inputs) -> Inputs:
     return inputs if plan is None else (args, {**kwargs, **plan()})
 
 
-def step(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Callable[[], None]:
-    """One call of the Spec's mode on `module`, to be repeated."""
+@dataclass(frozen=True)
+class Step:
+    """One call of a mode, to be repeated: as a whole, or phase by phase, by going through `phases()`."""
+
+    phases: Callable[[], Phases]
+    optimizer: torch.optim.Optimizer | None = None
+
+    def __call__(self) -> None:
+        for _ in self.phases():
+            pass
+
+
+def step(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Step:
+    """One call of the Spec's mode on `module`."""
     return _inference(spec, module, inputs) if spec.mode == "infer" else _training(spec, module, inputs, seed)
 
 
-def _inference(spec: Spec, module: nn.Module, inputs: Inputs) -> Callable[[], None]:
+def _inference(spec: Spec, module: nn.Module, inputs: Inputs) -> Step:
     args, kwargs = inputs
 
-    def call() -> None:
+    def phases() -> Phases:
+        yield "forward", None
         with torch.inference_mode(), autocast(spec):
             module(*args, **kwargs)
 
-    return call
+    return Step(phases)
 
 
-def _training(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Callable[[], None]:
+def _training(spec: Spec, module: nn.Module, inputs: Inputs, seed: int) -> Step:
     module.train()
     trained = [parameter for parameter in module.parameters() if parameter.requires_grad]
     optimizer = torch.optim.AdamW(trained, lr=_LEARNING_RATE, fused=True)
     scaler = loss_scaler(spec)
     loss_of = _own_loss if spec.mode == "pretrain" else _Classification(spec, module, seed)
-    after_step = getattr(module, "after_step", lambda: None)
+    after_step = getattr(module, "after_step", None) if spec.mode == "pretrain" else None
 
-    def call() -> None:
+    def phases() -> Phases:
+        yield "forward", None
         with autocast(spec):
             loss = loss_of(_output(spec, module, inputs))
+        yield "backward", loss
         scaler.scale(loss).backward()
+        yield "optimizer", None
         scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
-        if spec.mode == "pretrain":
+        if after_step is not None:
+            yield "after step", None
             after_step()
 
-    return call
+    return Step(phases, optimizer)
 
 
 def _output(spec: Spec, module: nn.Module, inputs: Inputs) -> Any:

@@ -59,6 +59,39 @@ LEARNER_BATCH = 2  # what is timed: a step of ten crops takes seconds on a CPU
 LEARNER_BATCHES = (1, 12, 32)  # memory alone
 LOSSES = ("view", "view+region")
 
+# Models that predict a tokenizer's codes: the classifiers that they become beside timm's of the same name, what each
+# part of a step costs, how the tokenizer's own step compares, and what of its codebook it uses.
+CODED = "beitv2_mim_base"
+TOKENIZER = "beitv2_vqkd_base"
+CLASSIFIERS = (
+    *((f"beitv2_{size}", side) for size in ("base", "large") for side in (224, 384)),
+    *((f"beitv2_{size}_patch16_224", 224) for size in ("base", "large")),
+    ("beit_base_patch16_384", 384),
+)
+CLASSIFIER_METRICS = ("params", "macs", "throughput")
+COUNTED = ("macs", "step_macs")
+CODED_BATCH = 2  # what is timed
+CODED_BATCHES = (1, 16, 64, 128)  # memory alone
+REFERENCE: dict[str, Any] = {"impl": "reference"}
+SECTIONED: dict[str, tuple[tuple[dict[str, Any], bool], ...]] = {  # model: its arguments, and whether they are timed
+    CODED: (
+        ({}, True),
+        (REFERENCE, True),
+        ({**REFERENCE, "cls_head": False}, True),
+        ({"cls_head": False}, False),
+        ({**REFERENCE, "targets": "given"}, True),
+        ({"targets": "given"}, False),
+        ({**REFERENCE, "targets": "given", "cls_head": False}, False),
+    ),
+    TOKENIZER: (
+        ({}, True),
+        ({"decoder_depth": 1}, True),
+        (REFERENCE, True),
+        ({"targets": "given"}, False),
+    ),
+}
+SECTIONED_TIMES = ("step_time", "throughput")
+
 
 def changed(zoo: Sequence[str], device: str) -> list[Cell]:
     """What models that change a base cost beside it: over resolution, and in training over their branches."""
@@ -120,4 +153,33 @@ def multi_crop(zoo: Sequence[str], device: str) -> list[Cell]:
     ]
     peers = {words["model"] for words in PEERS}
     known = {*zoo, *(peers if any(model in zoo for model in LEARNERS) else ())}
+    return [cell for cell in cells if cell.spec.model in known]
+
+
+def tokenized(zoo: Sequence[str], device: str) -> list[Cell]:
+    """What a step of predicting codes costs, section by section: in products, bytes and time, of the model and of its
+    tokenizer, without what may be left out; memory over batch; and what the codes and the masks are like."""
+
+    def of(model: str, arguments: dict[str, Any], batch: int = 1, mode: str = "pretrain") -> Spec:
+        given = tuple(arguments.items())
+        return Spec(model, mode=mode, batch=batch, size=(224, 224), device=device, model_args=given)
+
+    cells = [
+        *(Cell(Spec(model, size=(side, side), device=device), CLASSIFIER_METRICS) for model, side in CLASSIFIERS),
+        *(
+            Cell(
+                of(model, arguments, CODED_BATCH),
+                (*COUNTED, *MEMORY_METRICS, *(SECTIONED_TIMES if timed else ())),
+            )
+            for model, rows in SECTIONED.items()
+            for arguments, timed in rows
+        ),
+        *(Cell(of(CODED, one, batch), MEMORY_METRICS) for one in ({}, REFERENCE) for batch in CODED_BATCHES),
+        *(Cell(of("beitv2_mim_large", one), COUNTED) for one in ({}, REFERENCE)),
+        Cell(of(CODED, {}, mode="infer"), CLASSIFIER_METRICS),
+        Cell(of(TOKENIZER, {}, mode="infer"), (*CLASSIFIER_METRICS, "codebook_usage")),
+        Cell(of(CODED, {}), ("mask_occupancy",)),
+    ]
+    peers = {model for model, _ in CLASSIFIERS if "patch" in model}
+    known = {*zoo, *(peers if CODED in zoo else ())}
     return [cell for cell in cells if cell.spec.model in known]

@@ -96,15 +96,24 @@ class SimMIM(nn.Module):
         self.num_features = self.encoder.num_features
         self.decoder = nn.Sequential(nn.Conv2d(self.num_features, CELL**2 * in_chans, 1), nn.PixelShuffle(CELL))
 
+    @property
+    def removed(self) -> int:
+        """Cells that `sample_inputs` removes."""
+        return ceil(self.side**2 * self.mask_ratio)
+
     def sample_inputs(
         self, batch: int, generator: torch.Generator | None, device: str | torch.device, dtype: torch.dtype
     ) -> dict[str, Tensor]:
         """Standard normal `images`, and a `mask` as the paper draws it."""
         length = self.side**2
         images = draw_images(batch, self.in_chans, self.side, generator)
-        removed = ceil(length * self.mask_ratio)
-        mask, _ = draw(removed, (batch, length) if self.per_image else (length,), generator)
+        mask, _ = draw(self.removed, (batch, length) if self.per_image else (length,), generator)
         return {"images": images.to(device, dtype), "mask": mask.to(device)}
+
+    def draw_masks(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Masks as `sample_inputs` draws them, bool (count, rows, columns), True = removed."""
+        mask, _ = draw(self.removed, (count, self.side**2), generator)
+        return mask.unflatten(1, (self.side, self.side))
 
     def forward_features(self, images: Tensor, mask: Tensor | None = None) -> Tensor:
         """(B, in_chans, H, W) -> (B, 8C, H/32, W/32). mask: as for `forward`."""

@@ -1,9 +1,9 @@
 """Which model is compared with which: what a paper changed or built, and what it holds it against. Data alone."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
-HMHSA, GREENMIM, ESVIT = "2306.10875", "2205.13515", "2106.09785"  # arXiv ids
+HMHSA, GREENMIM, ESVIT, BEITV2 = "2306.10875", "2205.13515", "2106.09785", "2208.06366"  # arXiv ids
 SIMMIM, ALL_TOKENS = "SimMIM", "own encoder on all tokens"  # kinds of GreenMIM's bases
 VIEW_LOSS = "view loss alone"  # EsViT's
 
@@ -37,6 +37,27 @@ STAGES: Mapping[str, str] = {
     **dict.fromkeys(("esvit_vil_2262", "esvit_cvt_tiny", "esvit_resnet50"), "multi-stage"),
 }
 
+_MIM, _VQ_KD = ("beitv2_mim_base", "beitv2_mim_large"), ("beitv2_vqkd_base",)
+TRAINED: Mapping[str, str] = {  # what a step of BEiT v2's pre-training trains
+    **dict.fromkeys(_MIM, "masked image modelling"),
+    **dict.fromkeys(_VQ_KD, "tokenizer"),
+}
+_CLS_HEAD, _DECODER = "CLS head", "3 layers of decoder, not 1"
+
+
+def _without(models: Iterable[str], **arguments: float | str) -> Mapping[str, tuple[Base, ...]]:
+    """Steps of BEiT v2, each with itself given these arguments as its base."""
+    return {model: (Base(model, BEITV2, arguments=arguments, mode="pretrain"),) for model in models}
+
+
+# What BEiT v2 adds to a step of pre-training, and the bases without it: mapping of models as `BASES` is.
+STEP_PARTS: Mapping[str, Mapping[str, tuple[Base, ...]]] = {
+    _CLS_HEAD: _without(_MIM, cls_head="False"),
+    "network that gives the targets": _without(TRAINED, targets="given"),
+    _DECODER: _without(_VQ_KD, decoder_depth=1),
+    "fast route": _without(TRAINED, impl="reference"),
+}
+
 BASES: Mapping[str, tuple[Base, ...]] = {
     "hmhsa_deit_tiny": (Base("deit_tiny_patch16_224", HMHSA),),
     "hmhsa_deit_small": (Base("deit_small_patch16_224", HMHSA),),
@@ -52,6 +73,8 @@ BASES: Mapping[str, tuple[Base, ...]] = {
     },
     "greenmim_twins_large": _masked("greenmim_twins_large"),
     **{model: (Base(model, ESVIT, arguments={"loss": "view"}, kind=VIEW_LOSS, mode="pretrain"),) for model in STAGES},
+    **STEP_PARTS[_CLS_HEAD],  # the paper compares with these two
+    **STEP_PARTS[_DECODER],
 }
 
 

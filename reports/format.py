@@ -35,10 +35,13 @@ _METRICS: Mapping[str, Scale] = {
     "padding": Scale("%", 1e2),
     "top_tokens": Scale("", digits=1),  # an integer
     "correspondence_accuracy": Scale(""),
+    "mask_occupancy": Scale(""),
+    "codebook_usage": Scale("%", 1e2),
 }
 _NAMES: Mapping[str, str] = {
     "macs_fvcore": "MACs (fvcore)",
     "macs": "MACs",
+    "step_macs": "step MACs",
     "mfu": "MFU",
     "ccs": "CCS",
     "latency_parts": "latency with hooks",
@@ -100,6 +103,17 @@ def _apart(low: float, high: float, same: float, word: Callable[[float], str]) -
     if pd.isna(low) or pd.isna(high):
         return ""
     return f" ({word(low)} to {word(high)}){', not told apart' if low <= same <= high else ''}"
+
+
+def percent(share: float, decimals: int = 1) -> str:
+    """`12.3 %`; nothing where there is no number."""
+    return "" if pd.isna(share) else f"{100 * share:.{decimals}f} %"
+
+
+def quantity(metric: str, unit: str, value: float) -> str:
+    """A number with its unit, where it can't be in a heading: `62.07 GMACs`."""
+    shown = scale(metric, unit)
+    return f"{number(value * shown.factor, shown.digits)} {shown.unit}".strip()
 
 
 def bytes_(value: float) -> str:

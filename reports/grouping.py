@@ -14,12 +14,12 @@ RULES = ("official", "search", "packed")
 _ALIKE = [*(axis for axis in AXES if axis not in ("size", "arguments")), "form", "environment", "preset"]
 
 
-def studies(frame: pd.DataFrame, part: str) -> pd.DataFrame:
-    """The rows of the metric whose details hold `part`, one for each that differs: most axes don't matter to it.
+def studies(frame: pd.DataFrame, part: str, metric: str = METRIC) -> pd.DataFrame:
+    """The rows of a metric of masks whose details hold `part`, one for each that differs: most axes don't matter to it.
 
     Columns beside the frame's: series, the names of the models with that part, each with the fewest arguments.
     """
-    rows = measured(frame, METRIC)
+    rows = measured(frame, metric)
     rows = rows[rows["details"].map(lambda details: bool(details.get(part))).astype(bool)]
     rows = rows.assign(series=series(rows, *_ALIKE), part=[json.dumps(details[part]) for details in rows["details"]])
     plain = rows.sort_values("arguments", key=lambda words: words.str.len(), kind="stable")

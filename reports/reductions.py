@@ -1,6 +1,6 @@
 """What a model costs against the bases of its paper: the change of each number in percent, cell by cell."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pandas as pd
@@ -12,35 +12,39 @@ from reports.claims import published_reductions
 from reports.format import change, factor, name
 from reports.frame import AXES, CELL, IDENTITY, varying
 
-COUNTS = ("params", "macs", "macs_fvcore", "activations", "peak_live_bytes")  # the same each time
-METRICS = (*COUNTS, "peak_memory", "latency", "throughput")
+COUNTS = ("params", "macs", "macs_fvcore", "step_macs", "activations", "peak_live_bytes")  # the same each time
+METRICS = (*COUNTS, "peak_memory", "latency", "step_time", "throughput")
 _SAME = [axis for axis in AXES if axis not in ("weights", "images", "arguments")]
 _NUMBERS = ["value", "low", "high"]
 CHANGE = ["change_percent", "low_percent", "high_percent"]
 
 Row = dict[Any, Any]  # of the tidy frame: column -> value
+Bases = Mapping[str, tuple[Base, ...]]
 
 
-def changes(frame: pd.DataFrame) -> pd.DataFrame:
+def changes(frame: pd.DataFrame, bases: Bases = BASES) -> pd.DataFrame:
     """The rows of `METRICS` whose base has the number too, in a cell with the same axes, environment and preset; one
-    for each base.
+    for each of the model's `bases`.
 
     Columns beside the frame's: base (which of the model's, 0 the first), against (its cell: the model, with its size
     where that is another, and its arguments if it has any); base_value, base_low, base_high; change_percent, and
     low_percent to high_percent where both numbers have an interval: from the quotients of their bounds, so that it
     covers the true change whenever both intervals cover what they are of.
     """
-    rows = [{**own, "base": base, **_against(own, found)} for own, base, found in _pairs(frame) if found is not None]
+    rows = [
+        {**own, "base": base, **_against(own, found)} for own, base, found in _pairs(frame, bases) if found is not None
+    ]
     numbers = [*(f"base_{one}" for one in _NUMBERS), *CHANGE]
     return pd.DataFrame(rows, columns=[*frame.columns, "base", "against", *numbers]).astype(
         dict.fromkeys(numbers, float)
     )
 
 
-def table(rows: pd.DataFrame) -> pd.DataFrame:
+def table(rows: pd.DataFrame, *first: str) -> pd.DataFrame:
     """`changes` as words: a row a cell and base, a column a metric, `-` where not both have the number.
 
-    Pre-training has its throughput as a factor too, the speed-up that papers print.
+    first: further columns of `rows` that tell bases apart, before the others. Pre-training has its throughput as a
+    factor too, the speed-up that papers print.
     """
     metrics = [metric for metric in METRICS if metric in set(rows["metric"])]
     factors = (rows["mode"].eq("pretrain") & rows["metric"].eq("throughput")).any()
@@ -50,7 +54,7 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
     words = []
     for _, own in rows.fillna({"impl": ""}).groupby([*CELL, "against"], sort=False):
         numbers: Row = {row["metric"]: row for row in own.to_dict("records")}
-        row: Row = {key: own[key].iloc[0] for key in ("model", "against", *keys)}
+        row: Row = {key: own[key].iloc[0] for key in (*first, "model", "against", *keys)}
         row |= {name(metric): _word(metric, numbers.get(metric)) for metric in metrics}
         if factors:
             row["speed-up"] = "-" if "throughput" not in numbers else factor(*quotient(numbers["throughput"])) or "-"
@@ -74,7 +78,7 @@ def unpaired(frame: pd.DataFrame) -> dict[str, list[str]]:
     `pvt_v2_b1 mode=train batch=1,8 size=224`."""
     compared: set[tuple[object, ...]] = set()
     cells: dict[tuple[object, ...], tuple[Row, Base]] = {}
-    for own, place, found in _pairs(frame):
+    for own, place, found in _pairs(frame, BASES):
         cell = (*(own[key] for key in CELL), place)
         cells.setdefault(cell, (own, BASES[untagged(own["model"])][place]))
         if found is not None:
@@ -117,13 +121,13 @@ def published(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, int, Row | None]]:
+def _pairs(frame: pd.DataFrame, every: Bases) -> Iterator[tuple[Row, int, Row | None]]:
     """Each measured number of a model with each of its bases (0 the first), and the base's number; None where that was
     not measured alike.
 
     Of several cells of a base, all with the arguments that it must have, that with most of the model's own others is
     taken, and none with others. A model that is its own base is compared where all other arguments are the same, and
-    the `impl` in force, whether an argument says it or not.
+    the `impl` in force, whether an argument says it or not, unless it is what the base has otherwise.
     """
     rows = frame[frame["metric"].isin(METRICS) & (frame["status"] == "ok")].to_dict("records")
     alike: dict[tuple[Any, ...], list[Row]] = {}
@@ -131,7 +135,7 @@ def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, int, Row | None]]:
         alike.setdefault(_key(row, untagged(row["model"]), row["size"]), []).append(row)
     for row in rows:
         own = arguments.read(row["arguments"])
-        bases = BASES.get(untagged(row["model"]), ())
+        bases = every.get(untagged(row["model"]), ())
         if any(base.model == untagged(row["model"]) and base.arguments.items() <= own.items() for base in bases):
             continue  # a base itself
         for place, base in enumerate(bases):
@@ -150,7 +154,7 @@ def _stands(one: Row, row: Row, base: Base) -> bool:
     allowed = {**arguments.read(row["arguments"]), **base.arguments}
     given = arguments.read(one["arguments"])
     if base.model == untagged(row["model"]):
-        return _impl(one) == _impl(row) and {**given, "impl": ""} == {**allowed, "impl": ""}
+        return _impl(one) == base.arguments.get("impl", _impl(row)) and {**given, "impl": ""} == {**allowed, "impl": ""}
     return base.arguments.items() <= given.items() <= allowed.items()
 
 

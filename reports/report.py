@@ -15,6 +15,7 @@ from bench.protocol import Protocol
 from bench.record import Record
 from reports import (
     attention,
+    codebook,
     correspondence,
     epochs,
     grouping,
@@ -24,9 +25,11 @@ from reports import (
     self_supervised,
     shares,
     speedups,
+    steps,
     tables,
+    tokenized,
 )
-from reports.baselines import ESVIT, GREENMIM, models_of, untagged
+from reports.baselines import BEITV2, ESVIT, GREENMIM, models_of, untagged
 from reports.claims import published_top1
 from reports.figures import Picture, pictures
 from reports.format import bytes_, number
@@ -37,9 +40,9 @@ from reports.style import save
 def write(records: Sequence[Record], folder: Path) -> Path:
     """Write report.md, CSV files and the pictures into `folder`; returns the path of report.md.
 
-    results.csv and values.csv are always there; parts.csv and attention.csv where a value was split, reductions.csv
-    where a base was measured too. What an earlier
-    report wrote there and this one doesn't is removed (`reports.leftovers`).
+    results.csv and values.csv are always there; parts.csv, steps.csv and attention.csv where a value was split,
+    reductions.csv where a base was measured too. What an earlier report wrote there and this one doesn't is removed
+    (`reports.leftovers`).
 
     Raises UsageError if the folder cannot be written to.
     """
@@ -71,6 +74,7 @@ def _csv(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
         "parts.csv": shares.parts(frame),
         "attention.csv": attention.numbers(frame),
+        "steps.csv": steps.parts(frame),
         "reductions.csv": reductions.exact(reductions.changes(frame)),
     }
 
@@ -104,6 +108,7 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         constant=", ".join(f"{name} {tables.escape(word)}" for name, word in tables.constant(main).items()),
         results=_markdown(tables.results(main)),
         memory={title: _markdown(table) for title, table in tables.memory(frame).items()},
+        step_parts=not steps.parts(frame).empty,
         latencies=_markdown(tables.latencies(main)),
         shares=_markdown(shares.against_time(frame)),
         attention=_markdown(attention.table(frame)),
@@ -115,6 +120,7 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         against_masked=changes["model"].map(untagged).isin(models_of(GREENMIM)).any(),
         against_published=_markdown(reductions.published(frame, changes)),
         against_view_loss=changes["model"].map(untagged).isin(models_of(ESVIT)).any(),
+        against_step_parts=changes["model"].map(untagged).isin(models_of(BEITV2)).any(),
         unpaired={model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
         masked=frame["model"].map(untagged).isin(models_of(GREENMIM)).any(),
         epochs=_markdown(epochs.table(frame)),
@@ -123,6 +129,7 @@ def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Pictu
         grouping=_markdown(grouping.table(frame)),
         hallucination=_markdown(attention.hallucination(frame)),
         esvit=_esvit(frame, changes),
+        beitv2=_beitv2(frame),
         pictures=[(picture, "" if picture.table is None else _markdown(picture.table)) for picture in drawn],
         published=_markdown(published),
         problems=_markdown(tables.problems(frame)),
@@ -143,6 +150,12 @@ def _esvit(frame: pd.DataFrame, changes: pd.DataFrame) -> dict[str, str]:
         "correspondence": correspondence.table(frame),
     }
     return {name: _markdown(part) for name, part in parts.items()} | {"correspondence_warning": attention.warning(seen)}
+
+
+def _beitv2(frame: pd.DataFrame) -> dict[str, str]:
+    """The parts of the section on tokenized pre-training, likewise."""
+    parts = {name: _markdown(part) for name, part in tokenized.section(frame).items()}
+    return parts | {"usage_warning": attention.warning(attention.looked(frame, codebook.METRIC))} if parts else parts
 
 
 def _markdown(table: pd.DataFrame) -> str:

@@ -1,5 +1,7 @@
 """What a model's cost is made of, by kind of module: parameters, MACs, and time where it was measured."""
 
+from collections.abc import Iterable
+
 import pandas as pd
 
 from reports.format import number
@@ -11,11 +13,17 @@ COSTS = {"params": "parameters", "macs": "MACs", "latency_parts": "time"}  # met
 
 def parts(frame: pd.DataFrame) -> pd.DataFrame:
     """One row a part of each cost: what identifies the value, then stage, kind, value and share (of the whole)."""
-    rows = frame[frame["metric"].isin(list(COSTS)) & (frame["status"] == "ok")]
+    return split(frame, COSTS, "stage", "kind")
+
+
+def split(frame: pd.DataFrame, metrics: Iterable[str], *names: str) -> pd.DataFrame:
+    """One row a part of each value of `metrics`: what identifies the value, then `names` (the words of a part), value
+    and share (of the sum of the value's parts)."""
+    rows = frame[frame["metric"].isin(list(metrics)) & (frame["status"] == "ok")]
     rows = rows.assign(part=[details.get("parts") for details in rows["details"]]).dropna(subset=["part"])
     rows = rows.explode("part", ignore_index=True).dropna(subset=["part"])
-    split = pd.DataFrame(rows["part"].tolist(), index=rows.index, columns=["stage", "kind", "value"])
-    rows = rows[IDENTITY].join(split.astype({"value": float}))
+    found = pd.DataFrame(rows["part"].tolist(), index=rows.index, columns=[*names, "value"])
+    rows = rows[IDENTITY].join(found.astype({"value": float}))
     return rows.assign(share=rows["value"] / rows.groupby([*CELL, "metric"])["value"].transform("sum"))
 
 
@@ -26,23 +34,23 @@ def by_kind(frame: pd.DataFrame) -> pd.DataFrame:
     that split it delay the least. The column `batch` says which. A training step has the parts of its forward pass, and
     no split time: it stands for a model only where mode infer was not asked.
     """
-    split = parts(frame)
-    if split.empty:
+    rows = parts(frame)
+    if rows.empty:
         return pd.DataFrame()
-    infer = split["mode"] == "infer"
-    split = split[infer | ~infer.groupby([split["model"], split["arguments"]]).transform("any")]
-    split = split.assign(
-        series=series(split, "batch"),
-        cost=split["metric"].map(COSTS),
-        kind=split["kind"].where(split["kind"].isin(KINDS), "other"),
+    infer = rows["mode"] == "infer"
+    rows = rows[infer | ~infer.groupby([rows["model"], rows["arguments"]]).transform("any")]
+    rows = rows.assign(
+        series=series(rows, "batch"),
+        cost=rows["metric"].map(COSTS),
+        kind=rows["kind"].where(rows["kind"].isin(KINDS), "other"),
     )
-    split = split[split["batch"] == split.groupby(["series", "metric"])["batch"].transform("max")]
-    kinds = [kind for kind in KINDS if kind in set(split["kind"])]
-    every = pd.MultiIndex.from_product([split["series"].unique(), kinds], names=["series", "kind"])
-    shares = split.pivot_table(index=["series", "kind"], columns="cost", values="share", aggfunc="sum").reindex(every)
+    rows = rows[rows["batch"] == rows.groupby(["series", "metric"])["batch"].transform("max")]
+    kinds = [kind for kind in KINDS if kind in set(rows["kind"])]
+    every = pd.MultiIndex.from_product([rows["series"].unique(), kinds], names=["series", "kind"])
+    shares = rows.pivot_table(index=["series", "kind"], columns="cost", values="share", aggfunc="sum").reindex(every)
     known = shares.groupby("series").transform("count") > 0
     shares = shares.fillna(0.0).where(known).reindex(columns=list(COSTS.values()))
-    batch = split[split["cost"] == "time"].groupby("series")["batch"].first()
+    batch = rows[rows["cost"] == "time"].groupby("series")["batch"].first()
     return shares.reset_index().join(batch, on="series").rename_axis(columns=None)
 
 

@@ -3,12 +3,15 @@
 import torch
 from timm.models import generate_default_cfgs, register_model
 from torch import nn
+from torch.utils.checkpoint import checkpoint
 
 default_cfgs = generate_default_cfgs(
     {
         "vitbench_masked": {"input_size": (3, 32, 32), "num_classes": -1},
         "vitbench_packed": {"input_size": (3, 32, 32), "num_classes": -1},
         "vitbench_planless": {"input_size": (3, 32, 32), "num_classes": -1},
+        "vitbench_taught": {"input_size": (3, 32, 32), "num_classes": -1},
+        "vitbench_coded": {"input_size": (3, 32, 32), "num_classes": -1},
         "vitbench_normed": {"input_size": (3, 32, 32), "num_classes": 10},
     }
 )
@@ -86,6 +89,56 @@ class Planless(Packed):
     plan = None
 
 
+class Taught(Masked):
+    """A student learns a frozen teacher's features, patch by patch. Its two layers are never called through the list
+    that holds them."""
+
+    def __init__(self, again=False):
+        """again: the student's layers are computed again in the backward pass."""
+        super().__init__()
+        del self.encoder, self.decoder
+        self.again = again
+        self.teacher = nn.Sequential(nn.Linear(3 * PATCH**2, 24), nn.GELU(), nn.Linear(24, 8)).requires_grad_(False)
+        self.student = nn.ModuleList([nn.Linear(3 * PATCH**2, 16), nn.Linear(16, 16)])
+        self.head = nn.Linear(16, 8)
+        self.scale = nn.Parameter(torch.ones(8))
+
+    def sections(self):
+        return {"teacher": [self.teacher], "student": [self.student], "head": [self.head]}
+
+    def forward(self, images, mask):
+        x = self.patches(images)
+        with torch.no_grad():
+            wanted = self.teacher(x)
+        for layer in self.student:
+            x = checkpoint(layer, x, use_reentrant=False) if self.again else layer(x)
+        return {"loss": (self.scale * self.head(x) - wanted).square().mean()}
+
+
+class Coded(nn.Module):
+    """Gives each patch the number of its place as a code, up to `last`, and removes the first cell of each mask, and
+    then one more cell, each row of the grid in its turn."""
+
+    def __init__(self, vocab_size=64, last=PATCH**2, in_chans=3):
+        super().__init__()
+        self.vocab_size = vocab_size
+        self.last = last
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def tokenize(self, images):
+        places = (images.shape[-1] // PATCH) * (images.shape[-2] // PATCH)
+        return torch.arange(places).clamp(max=self.last).expand(len(images), places)
+
+    def draw_masks(self, count, generator):
+        masks = torch.zeros(count, 4, 5, dtype=torch.bool)
+        masks[:, 0, 0] = True
+        masks[torch.arange(count), torch.arange(count) % 4, 1] = True
+        return masks
+
+    def forward(self, images):
+        return self.tokenize(images)
+
+
 class Normed(nn.Module):
     """A classifier with batch norm behind its pooling, as LeViT has."""
 
@@ -99,7 +152,13 @@ class Normed(nn.Module):
 
 
 def pretraining(model_name, **options):
-    classes = {"vitbench_masked": Masked, "vitbench_packed": Packed, "vitbench_planless": Planless}
+    classes = {
+        "vitbench_masked": Masked,
+        "vitbench_packed": Packed,
+        "vitbench_planless": Planless,
+        "vitbench_taught": Taught,
+        "vitbench_coded": Coded,
+    }
     return classes[model_name](**options)
 
 
@@ -121,3 +180,13 @@ def vitbench_packed(pretrained=False, **kwargs):
 @register_model
 def vitbench_planless(pretrained=False, **kwargs):
     return Planless()
+
+
+@register_model
+def vitbench_taught(pretrained=False, **kwargs):
+    return Taught()
+
+
+@register_model
+def vitbench_coded(pretrained=False, pretrained_cfg=None, pretrained_cfg_overlay=None, cache_dir=None, **kwargs):
+    return Coded(**kwargs)

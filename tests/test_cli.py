@@ -184,6 +184,7 @@ def test_main_job_covers_the_zoo_and_the_baselines(capsys):
     named = {line.split()[1] for line in out.splitlines()}
     bases = {"deit_tiny_patch16_224", "deit_small_patch16_224", "pvt_v2_b1", "nextvit_small"}
     peers = {"vit_base_patch8_224", "vit_large_patch16_224"}
+    peers |= {"beitv2_base_patch16_224", "beitv2_large_patch16_224", "beit_base_patch16_384"}
     assert named == {*models.zoo(), *bases, *peers, "swin_tiny_patch4_window7_224", "pvt_v2_b2"}
     for model in bases | {"hmhsa_nextvit_small"}:
         sizes = {word for line in out.splitlines() if line.split()[1] == model for word in line.split()}

@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from bench.build import Case
-from bench.cost import Borders, parameters
+from bench.cost import Borders, crossings, parameters
 from bench.metrics import all_metrics
 from bench.names import default_size
 from bench.parts import parts
@@ -322,7 +322,7 @@ def test_details_of_two_processes_have_one_shape(monkeypatch):
 def test_a_call_that_raises_leaves_no_hooks_and_is_forgotten():
     clock = Clock()
     model = Vit(clock)
-    with Borders(model, clock) as borders:
+    with Borders(crossings(model), clock) as borders:
         model.head.seconds = "never"
         with pytest.raises(TypeError):
             model(torch.zeros(1))

@@ -69,7 +69,7 @@ WORDS = [
     (["run", "sgformer_s", "batch="], "batch=: a value is missing; write batch=1,8"),
     (["run", "sgformer_s", "mode=trian"], "mode=trian (did you mean train or pretrain?): want one of infer, train"),
     (["run", "sgformer_s", "precision=half"], "precision=half: want one of float32, tf32"),
-    (["run", "sgformer_s", "metrics=speed"], "no metric 'speed'; metrics are activations, macs, macs_fvcore, padding"),
+    (["run", "sgformer_s", "metrics=speed"], "no metric 'speed'; metrics are activations, macs, macs_fvcore, mask_oc"),
     (["run", "sgformer_s", "size=384"], "sgformer_s refuses size=384: SG-Former takes square images"),
     (["run", "sgformer_s", "size=225x224"], "multiple of 224 (7x7 windows at strides 4 to 32), got 225x224. Use"),
     (["run", "sgformer_s", "size=224,448x112"], "sgformer_s refuses size=448x112"),

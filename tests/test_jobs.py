@@ -10,23 +10,29 @@ from bench.names import pretrains
 
 STATIC = {"activations", "macs", "macs_fvcore", "params", "peak_live_bytes", "top_tokens"}
 STEP = {"macs", "peak_live_bytes", "peak_memory", "throughput"}
+PRETRAINING = {"mask_occupancy", "step_macs"}
 SIZES = {
     "greenmim_swin_micro": 224,
     "greenmim_swin_tiny": 224,
     "greenmim_swin_base": 224,
     "simmim_swin_tiny": 224,
     "simmim_swin_base": 192,
+    "beitv2_mim_base": 224,
+    "beitv2_mim_large": 224,
+    "beitv2_vqkd_base": 224,
 }
+CLASSIFIERS = {"beitv2_base": 224, "beitv2_large": 224}
 
 
 @pytest.fixture
 def job(monkeypatch):
-    """The main job's cells of models that the registry may not know: of SIZES, pre-training ones."""
+    """The main job's cells of models that the registry may not know: of SIZES, pre-training ones, and CLASSIFIERS."""
     known = timm.get_pretrained_cfg
 
     def config(model):
-        size = SIZES.get(model)
-        return SimpleNamespace(input_size=(3, size, size), num_classes=-1) if size else known(model)
+        size = (SIZES | CLASSIFIERS).get(model)
+        classes = -1 if model in SIZES else 1000
+        return SimpleNamespace(input_size=(3, size, size), num_classes=classes) if size else known(model)
 
     monkeypatch.setattr(timm, "get_pretrained_cfg", config)
     return lambda *zoo: main_job(zoo, "cpu")
@@ -48,12 +54,21 @@ def test_a_pre_training_model_is_measured_at_its_step(job):
     cells = job("sgformer_s", *SIZES)
     for model in SIZES:
         own = [cell for cell in cells if cell.spec.model == model]
-        assert {cell.spec.mode for cell in own} == {"pretrain"}
+        assert {cell.spec.mode for cell in own} == {
+            "pretrain",
+            *(["infer"] if model in ("beitv2_mim_base", "beitv2_vqkd_base") else []),
+        }
         packed = {"padding"} if model.startswith("greenmim_") else set()
-        [metrics] = asked(cells, model, batch=1, size=(SIZES[model],) * 2)
-        assert metrics - {"peak_memory"} == STATIC | packed
+        [metrics] = asked(cells, model, batch=1, size=(SIZES[model],) * 2, mode="pretrain")
+        assert metrics - {"peak_memory"} == STATIC | PRETRAINING | packed
     others = [cell for cell in cells if cell.spec.model not in SIZES]
-    assert not any("padding" in cell.metrics or cell.spec.mode == "pretrain" for cell in others)
+    assert not any({"padding", *PRETRAINING} & {*cell.metrics} or cell.spec.mode == "pretrain" for cell in others)
+
+
+def test_what_few_models_have_is_asked_of_them_alone(job):
+    cells = job("sgformer_s", "hmhsa_deit_small", "esvit_deit_small", *SIZES, *CLASSIFIERS)
+    assert {cell.spec.model for cell in cells if "codebook_usage" in cell.metrics} == {"beitv2_vqkd_base"}
+    assert {cell.spec.model for cell in cells if "step_time" in cell.metrics} == {"beitv2_mim_base", "beitv2_vqkd_base"}
 
 
 def test_what_says_nothing_of_random_weights_is_not_asked(job):
@@ -86,6 +101,48 @@ def test_masked_pre_training_is_timed_against_what_it_is_compared_with(job):
         assert asked(cells, "greenmim_swin_tiny", model_args=(("grouping", grouping),)) == [{"macs", "padding"}]
 
 
+def test_steps_on_codes_are_measured_section_by_section(job):
+    cells = job(*SIZES, *CLASSIFIERS)
+    reference, given = ("impl", "reference"), ("targets", "given")
+    counted = {"macs", "step_macs", "peak_live_bytes", "peak_memory"}
+    for model, rows in {
+        "beitv2_mim_base": {
+            (): True,
+            (reference,): True,
+            (("cls_head", False), reference): True,
+            (("cls_head", False),): False,
+            (reference, given): True,
+            (given,): False,
+            (("cls_head", False), reference, given): False,
+        },
+        "beitv2_vqkd_base": {(): True, (("decoder_depth", 1),): True, (reference,): True, (given,): False},
+    }.items():
+        for arguments, timed in rows.items():
+            [metrics] = asked(cells, model, batch=2, mode="pretrain", model_args=arguments)
+            assert metrics == counted | ({"step_time", "throughput"} if timed else set())
+    for arguments in ((), (reference,)):
+        for batch in (1, 16, 64, 128):
+            [metrics] = asked(cells, "beitv2_mim_base", batch=batch, mode="pretrain", model_args=arguments)
+            assert {"peak_live_bytes", "peak_memory"} <= metrics
+            assert batch == 1 or "macs" not in metrics
+        [metrics] = asked(cells, "beitv2_mim_large", model_args=arguments)
+        assert {"macs", "step_macs"} <= metrics
+    assert asked(cells, "beitv2_mim_base", mode="infer") == [{"params", "macs", "throughput"}]
+    assert asked(cells, "beitv2_vqkd_base", mode="infer") == [{"params", "macs", "throughput", "codebook_usage"}]
+
+
+def test_classifiers_are_measured_beside_those_of_the_same_name(job):
+    cells = job(*SIZES, *CLASSIFIERS)
+    for model in CLASSIFIERS:
+        [metrics] = asked(cells, model, size=(224, 224))
+        assert metrics - {"peak_memory"} == STATIC | {"throughput"}
+        assert asked(cells, model, size=(384, 384)) == [{"params", "macs", "throughput"}]
+    for model, side in (("beitv2_base_patch16", 224), ("beitv2_large_patch16", 224), ("beit_base_patch16", 384)):
+        [metrics] = asked(cells, f"{model}_{side}", size=(side, side), batch=1, mode="infer")
+        assert metrics == {"params", "macs", "throughput"}
+    assert not any("patch16_384" in cell.spec.model for cell in job("sgformer_s"))
+
+
 def test_losses_of_many_crops_are_measured_against_each_other(job):
     learners = ("esvit_swin_tiny", "esvit_deit_small")
     cells = job(*learners)
@@ -116,7 +173,7 @@ def test_backbones_are_measured_beside_their_peers(job):
 def test_nothing_is_asked_of_models_that_are_not_there(job):
     models = {cell.spec.model for cell in job("simmim_swin_tiny")}
     assert {model for model in models if "mim" in model} == {"simmim_swin_tiny"}
-    assert not any(model.startswith(("hmhsa_", "sgformer_")) for model in models)
+    assert not any(model.startswith(("hmhsa_", "sgformer_", "beit")) for model in models)
 
 
 def test_a_spec_is_one_cell_and_a_metric_of_it_is_asked_once(job):

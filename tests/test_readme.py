@@ -30,7 +30,7 @@ def test_every_command_is_one_that_is_tried():
         "python -m models.trained_vit vit_s14.safetensors",
         "python -m models.swin_classifier pretrained.pth swin.safetensors --model swin_base_patch4_window7_224",
     ]
-    assert (len(OURS), len(TRAINED)) == (23, 1)
+    assert (len(OURS), len(TRAINED)) == (28, 1)
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
         code = run_bench.main(words)
         assert code == 0, (words, capsys.readouterr().err)
     assert len(jsonl.read(Path("runs/records.jsonl"))) == 8
-    for folder in ("runs/report", "runs/sizes", "runs/mine", "runs/hmhsa", "runs/mim", "runs/esvit"):
+    for folder in ("runs/report", "runs/sizes", "runs/mine", "runs/hmhsa", "runs/mim", "runs/esvit", "runs/beitv2"):
         assert "## Results" in Path(folder, "report.md").read_text()
     saved = re.findall(r"^\| (hmhsa_\w+) +\|.* deployed .*", Path("runs/hmhsa/report.md").read_text(), re.M)
     assert len(set(saved)) == 4

@@ -123,6 +123,29 @@ def test_pretrain_steps_with_the_modules_own_loss_and_after_step():
     assert not torch.equal(case.model.decoder.weight, before)
 
 
+@pytest.mark.parametrize(
+    ("model", "words", "phases"),
+    [
+        ("test_vit", dict(mode="infer", **SMALL), ["forward"]),
+        ("test_vit", dict(mode="train", **SMALL), ["forward", "backward", "optimizer"]),
+        ("vitbench_masked", MASKED, ["forward", "backward", "optimizer", "after step"]),
+    ],
+)
+def test_a_call_is_its_phases_one_by_one(model, words, phases):
+    whole, single = (Case(Spec(model, **words), PROTOCOL) for _ in range(2))
+    whole.call()
+    seen = {}
+    for phase, loss in single.call.phases():  # each as it begins
+        weight = next(single.model.parameters())
+        seen[phase] = loss is not None, weight.grad is not None, getattr(single.model, "steps", None)
+    assert [*seen] == phases
+    assert [phase for phase, (has_loss, _, _) in seen.items() if has_loss] == phases[1:2]
+    assert [phase for phase, (_, has_gradients, _) in seen.items() if has_gradients] == phases[2:3]
+    for one, other in zip(whole.model.parameters(), single.model.parameters(), strict=True):
+        assert torch.equal(one, other)
+    assert getattr(single.model, "steps", None) == getattr(whole.model, "steps", None)
+
+
 def test_pretrain_draws_the_same_inputs_for_the_same_seed():
     spec = Spec("vitbench_masked", **MASKED)
     module = create(spec, "cpu")

@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from bench.build import Case
-from bench.cost import Borders, rows
+from bench.cost import Borders, crossings, rows
 from bench.errors import Skip
 from bench.metrics import Measurement, metric
 from bench.parts import Part
@@ -30,9 +30,9 @@ def latency_parts(case: Case) -> Measurement:
     if case.spec.mode != "infer":
         raise Skip("only the forward pass of mode infer is split")
     _ = case.seconds_per_call  # warm-up
-    read, seconds = _stopwatch(case)
+    read, seconds = stopwatch(case)
     splits: list[dict[Part, float]] = []
-    with Borders(case.model, read) as borders:
+    with Borders(crossings(case.model), read) as borders:
 
         def draw() -> float:
             borders.clear()
@@ -54,7 +54,7 @@ def latency_parts(case: Case) -> Measurement:
     )
 
 
-def _stopwatch(case: Case) -> tuple[Callable[[], Any], Callable[[Any, Any], float]]:
+def stopwatch(case: Case) -> tuple[Callable[[], Any], Callable[[Any, Any], float]]:
     """How to mark a moment of the device, and the seconds between two marks once it has been synchronised."""
     if case.spec.device == "cpu":
         return case.clock, lambda begin, end: end - begin

@@ -1,17 +1,20 @@
 """Multiply-accumulates of matrix products and convolutions."""
 
+import math
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch._ops import HigherOrderOperator
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry
 
 from bench.build import Case
-from bench.cost import Borders, rows
-from bench.errors import one_line
+from bench.cost import Borders, crossings, rows
+from bench.errors import BenchError, one_line
 from bench.metrics import Measurement, metric
 from bench.model import create
 from bench.tracing import on_meta, one_image
@@ -20,21 +23,27 @@ from bench.tracing import on_meta, one_image
 # Pointwise operators, reductions and views are known by their tags.
 _NO_MACS = {
     "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool2d_backward",
     "_log_softmax",
+    "_log_softmax_backward_data",
     "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training",
     "_safe_softmax",
     "_softmax",
+    "_softmax_backward_data",
     "_to_copy",
     "_unsafe_index",
     "_unsafe_view",
     "_upsample_bicubic2d_aa",
     "_upsample_bilinear2d_aa",
     "adaptive_max_pool2d",
+    "adaptive_max_pool2d_backward",
     "arange",
     "as_strided",
     "as_strided_",
     "avg_pool2d",
+    "avg_pool2d_backward",
+    "bernoulli_",
     "cat",
     "clone",
     "col2im",
@@ -42,6 +51,8 @@ _NO_MACS = {
     "copy_",
     "cumsum",
     "detach",
+    "embedding",
+    "embedding_dense_backward",
     "empty",
     "empty_like",
     "eye",
@@ -50,28 +61,53 @@ _NO_MACS = {
     "full",
     "full_like",
     "gather",
+    "hardsigmoid_backward",
     "hardswish",
     "hardswish_",
+    "hardswish_backward",
     "im2col",
     "index",
+    "index_add",
+    "index_add_",
     "index_copy",
+    "index_copy_",
+    "index_put",
+    "index_put_",
     "index_select",
     "lift_fresh",
     "linspace",
+    "masked_fill_",
     "max_pool2d_with_indices",
+    "max_pool2d_with_indices_backward",
+    "mse_loss",
+    "mse_loss_backward",
     "native_batch_norm",
+    "native_batch_norm_backward",
     "native_group_norm",
+    "native_group_norm_backward",
     "native_layer_norm",
+    "native_layer_norm_backward",
+    "new_empty",
+    "new_empty_strided",
     "new_zeros",
+    "nll_loss_backward",
+    "nll_loss_forward",
     "ones",
     "ones_like",
     "pixel_shuffle",
+    "pixel_unshuffle",
+    "randint",
     "reflection_pad2d",
+    "reflection_pad2d_backward",
     "repeat",
     "roll",
     "scalar_tensor",
     "scatter",
+    "scatter_",
     "scatter_add",
+    "scatter_add_",
+    "select_backward",
+    "slice_backward",
     "sort",
     "split_with_sizes_copy",
     "stack",
@@ -80,8 +116,11 @@ _NO_MACS = {
     "triu",
     "unsafe_split",
     "upsample_bicubic2d",
+    "upsample_bicubic2d_backward",
     "upsample_bilinear2d",
+    "upsample_bilinear2d_backward",
     "upsample_nearest2d",
+    "upsample_nearest2d_backward",
     "zeros",
     "zeros_like",
 }
@@ -100,11 +139,21 @@ def macs(case: Case) -> Measurement:
 
 def count(case: Case) -> Measurement:
     """The metric itself, for others to share by `case.once`."""
+    return on_meta_or_real(case, lambda: case.once(on_meta), partial(_count, case))
+
+
+def on_meta_or_real(
+    case: Case, build: Callable[[], nn.Module], count: Callable[[nn.Module, str], Measurement]
+) -> Measurement:
+    """What `count(model, device)` finds of what `build` makes on `meta`; of a model on the CPU where that fails, and
+    the note says so."""
     try:
-        return _count(case, case.once(on_meta), "meta")
+        return count(build(), "meta")
+    except BenchError:
+        raise
     except Exception as error:
         torch.manual_seed(case.protocol.seed)
-        found = _count(case, create(case.spec, "cpu"), "cpu")
+        found = count(create(case.spec, "cpu"), "cpu")
         notes = [f"counted on real tensors, since on meta: {one_line(error)}", found.note]
         return replace(found, note="; ".join(filter(None, notes)))
 
@@ -112,16 +161,20 @@ def count(case: Case) -> Measurement:
 def _count(case: Case, model: nn.Module, device: str) -> Measurement:
     args, kwargs = one_image(case, model, device)
     counter = Counter()
-
-    def so_far() -> int:  # halved here and not in each part, so that the parts sum to half of the total
-        return counter.flops // 2
-
-    with torch.no_grad(), counter, Borders(model, so_far) as borders:
+    with torch.no_grad(), counter, Borders(crossings(model), counter.macs) as borders:
         model(*args, **kwargs)
-    parts = borders.split(lambda begin, end: end - begin)
-    unknown = sorted(str(op) for op in counter.others if not _free(op))
-    note = f"operators without a FLOP rule: {', '.join(unknown)}" if unknown else ""
-    return Measurement(so_far(), note=note, details={"parts": rows({part: n for part, n in parts.items() if n})})
+    return counter.measurement(borders)
+
+
+def _convolution_backward(out: Tensor, x: Tensor, weight: Tensor, *rest: Any, out_val: Any) -> int:
+    """FLOPs of a convolution's gradients: as many as forward for that of its input, and for that of its weights."""
+    *_, transposed, _, _, wanted = rest
+    places = math.prod((x if transposed else out).shape[2:])
+    return 2 * len(out) * places * weight.numel() * sum(map(bool, wanted[:2]))
+
+
+# Where torch's formulas will not do: that of a convolution's gradients knows nothing of groups.
+_FORMULAS = {torch.ops.aten.convolution_backward: _convolution_backward}
 
 
 class Counter(TorchDispatchMode):
@@ -137,9 +190,21 @@ class Counter(TorchDispatchMode):
         self.flops = 0
         self.others: set[Any] = set()
 
+    def macs(self) -> int:
+        """Multiply-accumulates so far. Halved here and not in each part, so that parts sum to half of the total."""
+        return self.flops // 2
+
+    def measurement(self, borders: Borders[int]) -> Measurement:
+        """The count, with its parts between borders at which `macs` was read, and the operators that may lack."""
+        parts = borders.split(lambda begin, end: end - begin)
+        unknown = sorted(str(op) for op in self.others if not _free(op))
+        note = f"operators without a FLOP rule: {', '.join(unknown)}" if unknown else ""
+        return Measurement(self.macs(), note=note, details={"parts": rows({part: n for part, n in parts.items() if n})})
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        formula = flop_registry.get(getattr(func, "overloadpacket", func))
+        packet = getattr(func, "overloadpacket", func)
+        formula = _FORMULAS.get(packet) or flop_registry.get(packet)
         if formula is not None:
             result = func(*args, **kwargs)
             self.flops += formula(*args, **kwargs, out_val=result)

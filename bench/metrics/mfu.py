@@ -23,7 +23,7 @@ def mfu(case: Case) -> Measurement:
     Raises Skip for a pre-training step, and where the peak is not known.
     """
     if case.spec.mode not in _PASSES:
-        raise Skip("the FLOPs of a pre-training step's backward pass are not known: it may run parts without gradients")
+        raise Skip("a pre-training step is not three forward passes, since it may run parts without gradients")
     if case.spec.device == "cpu":
         raise Skip("no peak known for a CPU")
     limit, source = peak(torch.cuda.get_device_name(case.spec.device), case.spec.precision)

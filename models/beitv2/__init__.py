@@ -23,7 +23,8 @@ Differences from the official code:
 - `impl="reference"` is the official data flow; "fast" computes the same with less: fused attention; of the last blocks
   only what the losses read; losses without stored logits; codes without one-hot rows.
 - No dropout but before the classifier (all official rates are 0).
-- The CLIP teacher has no text tower, which officially is kept and not used.
+- The CLIP teacher has no text tower, and the tokenizer in a step of masked modelling no decoder; officially both are
+  kept in memory, and not used.
 """
 
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD

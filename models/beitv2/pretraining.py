@@ -24,34 +24,34 @@ TARGETS = ("online", "given")
 TOKENIZER = "beitv2_vqkd_base"
 
 
-def pretraining(model_name: str, targets: str = "online", **options: Any) -> nn.Module:
+def pretraining(model_name: str, targets: str = "online", **options: Any) -> nn.Module | None:
     """The module of a pre-training step of a masked model or a tokenizer of this family.
 
     targets: "online", the frozen network that they come from runs in the step; or "given", they are inputs. options: of
-    the model's constructor. Raises NotImplementedError for a classifier, which has no such step.
+    the model's constructor. None for a classifier, which has no such step.
     """
+    if timm.get_pretrained_cfg(model_name).num_classes >= 0:
+        return None
     among("targets", targets, TARGETS, NAME)
     if options.pop("features_only", False):
         raise ValueError(f"{NAME}'s pre-training has no maps of features. Leave features_only out.")
     model = timm.create_model(model_name, **options)
     if isinstance(model, MaskedModel):
         return MaskedModelling(model, _tokenizer(model) if targets == "online" else None)
-    if isinstance(model, VQKD):
-        side = model.side * model.encoder.patch_size
-        return TokenizerTraining(model, Teacher(model.teacher, side) if targets == "online" else None)
-    raise NotImplementedError(
-        f"{model_name} has no pre-training step: it is what beitv2_mim_base, beitv2_mim_large and {TOKENIZER} are for"
-    )
+    if model.decoder is None:
+        raise ValueError("a tokenizer with decoder_depth=0 learns nothing. Use decoder_depth=1 or 3.")
+    side = model.side * model.encoder.patch_size
+    return TokenizerTraining(model, Teacher(model.teacher, side) if targets == "online" else None)
 
 
 def _tokenizer(model: MaskedModel) -> VQKD:
-    """Of the model's images, vocabulary and route. Its decoder, which a step never runs, is as small as there is."""
+    """Of the model's images, vocabulary and route. Without a decoder, which a step never runs."""
     return timm.create_model(
         TOKENIZER,
         img_size=model.side * model.patch_size,
         in_chans=model.in_chans,
         vocab_size=model.vocab_size,
-        decoder_depth=1,
+        decoder_depth=0,
         impl=model.impl,
     )
 
@@ -153,7 +153,7 @@ class MaskedModelling(nn.Module):
         predictions = [student.norm, student.lm_head, student.cls_pt_norm, student.cls_pt_lm_head]
         return {
             "tokenizer": [] if self.targets is None else [self.targets],
-            "encoder": [student.patch_embed, student.rel_pos_bias, *student.blocks],
+            "encoder": [student],
             "CLS head": [*(student.cls_pt_layers or ())],
             "prediction": [module for module in predictions if module is not None],
         }
@@ -201,15 +201,11 @@ class TokenizerTraining(nn.Module):
     def sections(self) -> dict[str, Sequence[nn.Module]]:
         """What the cost of a step is told by."""
         tokenizer = self.tokenizer
-
-        def half(model: nn.Module) -> list[nn.Module]:
-            return [model.patch_embed, *model.blocks, model.fc_norm]
-
         return {
             "teacher": [] if self.teacher is None else [self.teacher],
-            "encoder": [*half(tokenizer.encoder), tokenizer.encode_task_layer],
+            "encoder": [tokenizer.encoder, tokenizer.encode_task_layer],
             "quantizer": [tokenizer.quantize],
-            "decoder": [*half(tokenizer.decoder), tokenizer.decode_task_layer],
+            "decoder": [tokenizer.decoder, tokenizer.decode_task_layer],
         }
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:

@@ -13,15 +13,15 @@ from models.beitv2.trunk import NAME, choose
 from models.products import without_autocast
 
 VOCABULARY, CODE_WIDTH = 8192, 32
-DEPTHS = (1, 3)  # of the decoder (paper, table 4)
+DEPTHS = (0, 1, 3)  # of the decoder (paper, table 4); 0 for none, in a tokenizer that is used and not trained
 
 
 class VQKD(nn.Module):
     """Images -> codes -> a teacher's features. Arguments:
 
-    img_size, patch_size, in_chans, embed_dim, depth, num_heads, drop_path_rate: the encoder's. decoder_depth: 1 or 3.
-    teacher: whose features are decoded, for their width. vocab_size, code_width: of the codebook. kmeans_init: the
-    first step of training sets the codebook by k-means, as officially, and until then there are no codes. impl: as a
+    img_size, patch_size, in_chans, embed_dim, depth, num_heads, drop_path_rate: the encoder's. decoder_depth: one of
+    DEPTHS. teacher: whose features are decoded, for their width. vocab_size, code_width: of the codebook. kmeans_init:
+    the first step of training sets the codebook by k-means, as officially, until when there are no codes. impl: as a
     trunk's.
     """
 
@@ -62,12 +62,14 @@ class VQKD(nn.Module):
             **alike,
         )
         self.side, self.in_chans = self.encoder.side, in_chans
-        self.decoder = Classifier(
-            img_size=self.side, patch_size=1, in_chans=code_width, depth=decoder_depth, impl=impl, **alike
-        )
         self.quantize = Quantizer(vocab_size, code_width, kmeans_init=kmeans_init, impl=self.impl)
         self.encode_task_layer = _task_layer(embed_dim, code_width)
-        self.decode_task_layer = _task_layer(embed_dim, WIDTHS[teacher])
+        self.decoder = self.decode_task_layer = None
+        if decoder_depth:
+            self.decoder = Classifier(
+                img_size=self.side, patch_size=1, in_chans=code_width, depth=decoder_depth, impl=impl, **alike
+            )
+            self.decode_task_layer = _task_layer(embed_dim, WIDTHS[teacher])
 
     def forward(
         self, images: Tensor, target: Tensor | None = None, first_rows: Tensor | None = None
@@ -77,14 +79,19 @@ class VQKD(nn.Module):
         images (B, in_chans, H, W) in [0, 1], or in [0, 255]; target (B, P, width), the teacher's features; first_rows:
         where k-means starts (`Quantizer.forward`).
 
-        Returns ids int64 (B, P), features (B, P, width) and quantizer_loss (); with a target also feature_loss (), a
-        mean of 1 - cosine, and loss (), the sum of both. Raises ValueError on images or a target of another shape, and
-        in evaluation with a codebook that was never initialised.
+        Returns ids int64 (B, P), quantizer_loss () and with a decoder features (B, P, width); with a target also
+        feature_loss (), a mean of 1 - cosine, and loss (), the sum of both. Raises ValueError on images or a target of
+        another shape, and in evaluation with a codebook that was never initialised.
         """
         quantised, quantizer_loss, ids = self.quantize(self.encode(scaled(images)), first_rows)
+        out = {"ids": ids, "quantizer_loss": quantizer_loss}
+        if self.decoder is None:
+            if target is not None:
+                raise ValueError(f"decoder_depth=0 decodes nothing to compare with a target. Use one of {DEPTHS[1:]}.")
+            return out
         grid = quantised.transpose(1, 2).unflatten(-1, (self.side, self.side))
         features = self.decode_task_layer(self.decoder.forward_patches(grid))
-        out = {"ids": ids, "features": features, "quantizer_loss": quantizer_loss}
+        out["features"] = features
         if target is not None:
             if target.shape != features.shape:
                 raise ValueError(
@@ -135,12 +142,13 @@ class VQKD(nn.Module):
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute blocks again in the backward pass instead of storing what they need."""
         for half in (self.encoder, self.decoder):
-            half.set_grad_checkpointing(enable)
+            if half is not None:
+                half.set_grad_checkpointing(enable)
 
     def no_weight_decay(self) -> set[str]:
         """Class tokens, absolute positions and the codebook."""
         halves = {f"{half}.{name}" for half in ("encoder", "decoder") for name in ("cls_token", "pos_embed")}
-        return halves | {"quantize.embedding.weight"}
+        return (halves | {"quantize.embedding.weight"}) & dict(self.named_parameters()).keys()
 
 
 def scaled(images: Tensor) -> Tensor:

@@ -106,6 +106,11 @@ class GreenMIM(nn.Module):
         inputs = {"images": images.to(device, dtype), "mask": mask.to(device)}
         return inputs | ({"ids_restore": ids_restore.to(device)} if self.official_alignment else {})
 
+    def draw_masks(self, count: int, generator: torch.Generator | None) -> Tensor:
+        """Masks as `sample_inputs` draws them, bool (count, rows, columns), True = removed."""
+        mask, _ = draw(self.length - self.keep, (count, self.length), generator)
+        return mask.unflatten(1, (self.side, self.side))
+
     @torch.compiler.disable  # host code on values
     def plan(self, images: Tensor, mask: Tensor | None = None, ids_restore: Tensor | None = None) -> dict[str, Plan]:
         """What `forward` derives on the host from the values of its inputs; given back to it, it looks at none.

@@ -4,6 +4,7 @@ import pandas as pd
 
 from reports.figures.accuracy_throughput import draw as accuracy_throughput
 from reports.figures.ccs_blocks import draw as ccs_blocks
+from reports.figures.codebook_ranks import draw as codebook_ranks
 from reports.figures.correspondences import draw as correspondences
 from reports.figures.cost_argument import draw as cost_argument
 from reports.figures.cost_shares import draw as cost_shares
@@ -16,6 +17,7 @@ from reports.figures.heat_maps import draw as heat_maps
 from reports.figures.latency_batch import draw as latency_batch
 from reports.figures.linear_accuracy import draw as linear_accuracy
 from reports.figures.losses_batch import draw as losses_batch
+from reports.figures.mask_occupancy import draw as mask_occupancy
 from reports.figures.mask_ratio import draw as mask_ratio
 from reports.figures.masked_windows import draw as masked_windows
 from reports.figures.memory_batch import draw as memory_batch
@@ -24,6 +26,7 @@ from reports.figures.picture import Picture
 from reports.figures.reduction_size import draw as reduction_size
 from reports.figures.series import with_looks
 from reports.figures.similarity import draw as similarity
+from reports.figures.step_sections import draw as step_sections
 from reports.figures.throughput_macs import draw as throughput_macs
 from reports.style import styled
 
@@ -43,6 +46,9 @@ _DRAW = (
     mask_ratio,
     group_size,
     masked_windows,
+    step_sections,
+    mask_occupancy,
+    codebook_ranks,
     ccs_blocks,
     entropy_blocks,
     hallucination,
