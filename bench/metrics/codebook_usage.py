@@ -39,12 +39,14 @@ def codebook_usage(case: Case) -> Measurement:
     size = getattr(shown.model, "vocab_size", None)
     if not isinstance(size, int) or size < 1:
         raise UsageError(f"{case.spec.model} has vocab_size={size!r}; a tokenizer says there how many codes it has")
-    by_image = {}
+    total = torch.zeros(size, dtype=torch.int64)
+    distinct = {}
     for name, image in shown.each():
         with torch.no_grad(), autocast(case.spec):
             codes = cast(Tokenizer, shown.model).tokenize(image)
-        by_image[name] = _occurrences(codes, size, case.spec.model)
-    total = torch.stack([*by_image.values()]).sum(dim=0)
+        counts = _occurrences(codes, size, case.spec.model)
+        total += counts
+        distinct[name] = int(counts.count_nonzero())
     used = total[total > 0]
     share = used.double() / used.sum()
     details = {
@@ -54,7 +56,7 @@ def codebook_usage(case: Case) -> Measurement:
         "patches": int(used.sum()),
         "counts": used.sort(descending=True).values.tolist(),
         "perplexity": math.exp(-float((share * share.log()).sum())),
-        "per_image": {name: int(counts.count_nonzero()) for name, counts in by_image.items()},
+        "per_image": distinct,
     }
     return Measurement(len(used) / size, note=f"{shown.images}; {shown.weights}", details=details)
 

@@ -27,6 +27,8 @@ Differences from the official code:
   kept in memory, and not used.
 """
 
+from typing import Any
+
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from timm.models import PretrainedCfg, build_model_with_cfg, generate_default_cfgs, register_model
 from torch import nn
@@ -50,17 +52,22 @@ __all__ = [
 ]
 
 
-def _cfg(num_classes: int, first_conv: str = "patch_embed.proj", classifier: str | None = None) -> PretrainedCfg:
+IMAGENET = dict(mean=IMAGENET_DEFAULT_MEAN, std=IMAGENET_DEFAULT_STD)
+LEVELS = dict(mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))  # of a tokenizer, which takes images in [0, 1]
+
+
+def _cfg(
+    num_classes: int, first_conv: str = "patch_embed.proj", classifier: str | None = None, **words: Any
+) -> PretrainedCfg:
     return PretrainedCfg(
         num_classes=num_classes,
         input_size=(3, 224, 224),
         fixed_input_size=True,
         crop_pct=0.875,
         interpolation="bicubic",
-        mean=IMAGENET_DEFAULT_MEAN,
-        std=IMAGENET_DEFAULT_STD,
         first_conv=first_conv,
         classifier=classifier,
+        **words,
         paper_name="BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers",
         paper_ids="arXiv:2208.06366",
         origin_url="https://github.com/microsoft/unilm/tree/master/beit2",
@@ -68,9 +75,9 @@ def _cfg(num_classes: int, first_conv: str = "patch_embed.proj", classifier: str
 
 
 default_cfgs = generate_default_cfgs(
-    dict.fromkeys(["beitv2_base", "beitv2_large"], _cfg(1000, classifier="head"))
-    | dict.fromkeys(["beitv2_mim_base", "beitv2_mim_large"], _cfg(-1))
-    | {"beitv2_vqkd_base": _cfg(-1, "encoder.patch_embed.proj")}
+    dict.fromkeys(["beitv2_base", "beitv2_large"], _cfg(1000, classifier="head", **IMAGENET))
+    | dict.fromkeys(["beitv2_mim_base", "beitv2_mim_large"], _cfg(-1, **IMAGENET))
+    | {"beitv2_vqkd_base": _cfg(-1, "encoder.patch_embed.proj", **LEVELS)}
 )
 
 # Rows of the paper's section 3.1; init_values and early_layer as its code has them.

@@ -15,7 +15,7 @@ __all__ = ["checkpoint_filter_fn"]
 
 DERIVED = re.compile(r"(^|\.)relative_position_index$")
 OF_TRAINING = re.compile(r"^(loss|teacher|scaling)")  # in files of a tokenizer
-OF_DECODING = re.compile(r"^(loss|teacher|scaling|decoder\.|decode_task_layer\.)")
+OF_DECODING = ("decoder.", "decode_task_layer.")
 TABLE = "relative_position_bias_table"
 SHARED = f"rel_pos_bias.{TABLE}"
 OF_MASKED_MODEL = re.compile(r"^(mask_token$|lm_head\.|cls_pt_|rel_pos_bias\.)")
@@ -35,8 +35,8 @@ def checkpoint_filter_fn(state_dict: dict[str, Tensor], model: nn.Module) -> dic
         return model.state_dict() | {f"{name}.{key}": x for key, x in inner.items()}
     state = {name: x for name, x in state_dict.items() if not DERIVED.search(name)}
     if isinstance(model, VQKD):
-        unused = OF_TRAINING if model.decoder is not None else OF_DECODING
-        state = {name: x for name, x in state.items() if not unused.match(name)}
+        unused = OF_DECODING if model.decoder is None else ()
+        state = {name: x for name, x in state.items() if not (OF_TRAINING.match(name) or name.startswith(unused))}
     if isinstance(model, MaskedModel):
         missing = (
             HEADS["none"] if model.cls_pt_layers is None else HEADS["shared"] if model.cls_pt_norm is None else None

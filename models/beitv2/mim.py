@@ -32,6 +32,7 @@ class Chosen(NamedTuple):
         return x if self.real is None else x[self.real]
 
 
+@torch.compiler.disable  # values of the mask decide the shapes
 def choose(mask: Tensor) -> Chosen:
     """Raises ValueError if the mask (B, P) removes nothing."""
     rows, (queries, real) = masked_rows(mask), masked_queries(mask)
@@ -46,10 +47,18 @@ class Features(NamedTuple):
 
 
 class Prediction(nn.Linear):
-    """Features (R, D) -> logits (R, K); or, given ids (R,), their mean cross-entropy, without storing the logits."""
+    """Features (R, D) -> logits (R, K); or, given ids (R,), their mean cross-entropy and the logits, of which `fast`
+    keeps none."""
 
-    def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor:
-        return super().forward(x) if ids is None else losses.cross_entropy(x, self.weight, self.bias, ids)
+    def __init__(self, dim: int, codes: int, fast: bool):
+        super().__init__(dim, codes)
+        self.fast = fast
+
+    def forward(self, x: Tensor, ids: Tensor | None = None) -> Tensor | tuple[Tensor, Tensor | None]:
+        if ids is not None and self.fast:
+            return losses.cross_entropy(x, self.weight, self.bias, ids), None
+        logits = super().forward(x)
+        return logits if ids is None else (F.cross_entropy(logits, ids), logits)
 
 
 class MaskedModel(Trunk):
@@ -90,7 +99,7 @@ class MaskedModel(Trunk):
         self.mask_token = nn.Parameter(torch.zeros(1, 1, self.embed_dim))
         self.rel_pos_bias = RelativePositionBias(self.rows, self.num_heads)
         self.norm = nn.LayerNorm(self.embed_dim, eps=EPS)
-        self.lm_head = Prediction(self.embed_dim, vocab_size)
+        self.lm_head = Prediction(self.embed_dim, vocab_size, self.impl == "fast")
         self.cls_pt_layers = self.cls_pt_norm = self.cls_pt_lm_head = None
         if cls_head:
             most = max(depth, early_layer + HEAD_LAYERS) - 1
@@ -98,7 +107,7 @@ class MaskedModel(Trunk):
             self.cls_pt_layers = nn.ModuleList(self.block(rate, rows=0) for rate in rates)
             if not shared_head:
                 self.cls_pt_norm = nn.LayerNorm(self.embed_dim, eps=EPS)
-                self.cls_pt_lm_head = Prediction(self.embed_dim, vocab_size)
+                self.cls_pt_lm_head = Prediction(self.embed_dim, vocab_size, self.impl == "fast")
         self._draw_weights()
 
     def forward_features(self, images: Tensor, mask: Tensor | None = None) -> Features:
@@ -145,13 +154,11 @@ class MaskedModel(Trunk):
             if x is None:
                 continue
             x = chosen.flat(norm(x)) if fast else norm(x)[:, 1:].flatten(0, 1)[chosen.rows]
-            if fast and ids is not None:
-                out[f"{kind}_loss"] = predict(x, ids)
-                continue
-            logits = predict(x)
-            out["logits" if kind == "patch" else "logits_cls"] = logits
+            logits = predict(x, ids)
             if ids is not None:
-                out[f"{kind}_loss"] = F.cross_entropy(logits, ids)
+                out[f"{kind}_loss"], logits = logits
+            if logits is not None:
+                out["logits" if kind == "patch" else "logits_cls"] = logits
         if ids is not None:
             out["loss"] = out["patch_loss"] + out["cls_loss"] if "cls_loss" in out else out["patch_loss"]
         return out
@@ -229,6 +236,7 @@ def _masks(side: int, masked: int | None) -> BlockMasks:
     return BlockMasks((side, side), masked, least=min(16, masked))
 
 
+@torch.compiler.disable  # looks at values
 def check_range(ids: Tensor, codes: int) -> None:
     """Raise ValueError on ids that no code has."""
     if ids.numel() and (int(ids.min()) < 0 or int(ids.max()) >= codes):
@@ -240,9 +248,9 @@ def check_range(ids: Tensor, codes: int) -> None:
 
 def masked_ids(ids: Tensor, mask: Tensor, chosen: Chosen) -> Tensor:
     """Codes (M,) of the masked patches, of all (B, P) or of them alone (M,). Raises ValueError on other shapes."""
-    if ids.is_floating_point() or ids.shape not in (mask.shape, chosen.rows.shape):
+    if ids.is_floating_point() or ids.dtype == torch.bool or ids.shape not in (mask.shape, chosen.rows.shape):
         raise ValueError(
             f"target_ids are {ids.dtype} of shape {tuple(ids.shape)}; want whole numbers of shape "
             f"{tuple(mask.shape)}, the codes of all patches, or {tuple(chosen.rows.shape)}, of the masked ones."
         )
-    return ids if ids.ndim == 1 else ids.flatten()[chosen.rows]
+    return (ids if ids.ndim == 1 else ids.flatten()[chosen.rows]).long()

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from models.arguments import among
 from models.beitv2.mim import Chosen, MaskedModel
-from models.beitv2.teachers import Teacher
+from models.beitv2.teachers import PATCH, Teacher
 from models.beitv2.trunk import NAME
 from models.beitv2.vqkd import VQKD, scaled
 
@@ -40,8 +40,7 @@ def pretraining(model_name: str, targets: str = "online", **options: Any) -> nn.
         return MaskedModelling(model, _tokenizer(model) if targets == "online" else None)
     if model.decoder is None:
         raise ValueError("a tokenizer with decoder_depth=0 learns nothing. Use decoder_depth=1 or 3.")
-    side = model.side * model.encoder.patch_size
-    return TokenizerTraining(model, Teacher(model.teacher, side) if targets == "online" else None)
+    return TokenizerTraining(model, _teacher(model) if targets == "online" else None)
 
 
 def _tokenizer(model: MaskedModel) -> VQKD:
@@ -49,11 +48,22 @@ def _tokenizer(model: MaskedModel) -> VQKD:
     return timm.create_model(
         TOKENIZER,
         img_size=model.side * model.patch_size,
+        patch_size=model.patch_size,
         in_chans=model.in_chans,
         vocab_size=model.vocab_size,
         decoder_depth=0,
         impl=model.impl,
     )
+
+
+def _teacher(model: VQKD) -> Teacher:
+    """Of the model's images. Raises ValueError where its patches are none that the model has."""
+    if model.in_chans != 3 or model.encoder.patch_size != PATCH:
+        raise ValueError(
+            f"the teacher takes 3 channels in patches of {PATCH}, and the tokenizer in_chans={model.in_chans}, "
+            f"patch_size={model.encoder.patch_size}. Build it with targets='given'."
+        )
+    return Teacher(model.teacher, model.side * PATCH)
 
 
 class Targets(nn.Module):

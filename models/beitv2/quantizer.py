@@ -32,13 +32,19 @@ class Codebook(nn.Module):
         self.cluster_size = nn.Parameter(torch.zeros(codes), requires_grad=False)
         self.embed_avg = nn.Parameter(rows.clone(), requires_grad=False)
         self.register_buffer("initted", torch.full((1,), float(not kmeans_init)))
-        self.ready = not kmeans_init  # `initted` without asking the device
-        self.register_load_state_dict_post_hook(_note_ready)
+        self._known_ready = not kmeans_init
+        self.register_load_state_dict_post_hook(_ask_again)
+
+    @property
+    def ready(self) -> bool:
+        """Whether there are codes: what `initted` says, which is asked until it says so. On `meta` there always are."""
+        if not self._known_ready and not self.initted.is_meta:
+            self._known_ready = bool(self.initted.item())
+        return self._known_ready or self.initted.is_meta
 
 
-def _note_ready(codebook: Codebook, _: Any) -> None:
-    if not codebook.initted.is_meta:
-        codebook.ready = bool(codebook.initted.item())
+def _ask_again(codebook: Codebook, _: Any) -> None:
+    codebook._known_ready = False
 
 
 class Quantizer(nn.Module):
@@ -60,8 +66,8 @@ class Quantizer(nn.Module):
         was never initialised."""
         if not self.embedding.ready:
             raise ValueError(
-                "the codebook was never initialised. Train it (the first step runs k-means), load a checkpoint, or "
-                "build the tokenizer with kmeans_init=False."
+                "the codebook was never initialised. Leave kmeans_init out, load a checkpoint, or train the tokenizer "
+                "first (mode pretrain): its first step runs k-means."
             )
         z = F.normalize(z, dim=-1, eps=EPS)
         return self._nearest(z.flatten(0, -2)).reshape(z.shape[:-1])
@@ -96,8 +102,8 @@ class Quantizer(nn.Module):
         self._seen = None
         self._use(counts, gathered=True)
         codes = self.embedding.weight
-        means = F.normalize(sums / counts.clamp(min=1)[:, None], dim=1, eps=EPS).to(codes.dtype)
-        means = torch.where((counts > 0)[:, None], means, codes)
+        means = F.normalize(sums / counts.clamp(min=1)[:, None], dim=1, eps=EPS)
+        means = torch.where((counts > 0)[:, None], means, codes.to(means.dtype))
         codes.copy_(F.normalize(codes * self.decay + means * (1 - self.decay), dim=1, eps=EPS))
 
     @torch.no_grad()
@@ -115,7 +121,6 @@ class Quantizer(nn.Module):
         self.embedding.embed_avg.copy_(means)
         self.embedding.cluster_size.copy_(counts)
         self.embedding.initted.fill_(1)
-        self.embedding.ready = True
 
     def _nearest(self, rows: Tensor) -> Tensor:
         """Unit rows (n, d) -> ids (n,), the first of equally near codes."""
@@ -132,8 +137,8 @@ class Quantizer(nn.Module):
         return torch.cat(found)
 
     def _counts(self, ids: Tensor) -> Tensor:
-        """(n,) -> how often each code is among them, (K,)."""
-        wide = self.cluster_size.dtype
+        """(n,) -> how often each code is among them, (K,), in float32 or wider: half precision can't count far."""
+        wide = _wide(self.cluster_size)
         if self.impl == "reference":
             return F.one_hot(ids, self.codes).to(wide).sum(dim=0)
         return torch.zeros(self.codes, dtype=wide, device=ids.device).index_add_(
@@ -143,18 +148,20 @@ class Quantizer(nn.Module):
     def _note(self, rows: Tensor, ids: Tensor) -> None:
         with torch.no_grad():
             counts = self._counts(ids)
+            wide = _wide(rows)
             if self.impl == "reference":
-                sums = (rows.T @ F.one_hot(ids, self.codes).to(rows.dtype)).T
+                sums = (rows.T @ F.one_hot(ids, self.codes).to(rows.dtype)).T.to(wide)
             else:
-                sums = torch.zeros(self.codes, rows.shape[1], dtype=rows.dtype, device=rows.device)
-                sums.index_add_(0, ids, rows)
+                sums = torch.zeros(self.codes, rows.shape[1], dtype=wide, device=rows.device)
+                sums.index_add_(0, ids, rows.to(wide))
             before = self._seen
             self._seen = (counts, sums) if before is None else (before[0] + counts, before[1] + sums)
 
     def _use(self, counts: Tensor, gathered: bool = False) -> None:
         """Move the running count of codes."""
         counts = counts if gathered else _over_processes(counts)
-        self.cluster_size.mul_(self.decay).add_(counts, alpha=1 - self.decay)
+        moved = self.cluster_size.to(counts.dtype) * self.decay + counts * (1 - self.decay)
+        self.cluster_size.copy_(moved)
 
 
 def draw_first(rows: int, codes: int, generator: torch.Generator | None) -> Tensor:
@@ -168,17 +175,23 @@ def draw_first(rows: int, codes: int, generator: torch.Generator | None) -> Tens
 def kmeans(rows: Tensor, first: Tensor, iterations: int = ITERATIONS) -> tuple[Tensor, Tensor]:
     """Means (K, d) of unit rows (n, d) by largest dot product, and how many rows each had, (K,); over all processes,
     from the first process' `first` (K, d). A mean without rows stays."""
-    means = _from_first(first)
+    wide = _wide(rows)
+    rows, means = rows.to(wide), _from_first(first.to(wide))
     counts = means.new_zeros(len(means))
-    for _ in range(iterations):
-        ids = torch.cat([(part @ means.T).argmax(dim=1) for (part,) in row_blocks(BLOCK // len(means), rows)])
-        counts = _over_processes(
-            means.new_zeros(len(means)).index_add_(0, ids, torch.ones_like(ids, dtype=means.dtype))
-        )
-        sums = _over_processes(torch.zeros_like(means).index_add_(0, ids, rows))
-        new = F.normalize(sums / counts.clamp(min=1)[:, None], dim=1, eps=EPS)
-        means = torch.where((counts > 0)[:, None], new, means)
+    with without_autocast(rows.device):
+        for _ in range(iterations):
+            found = [(part @ means.T).argmax(dim=1) for (part,) in row_blocks(BLOCK // len(means), rows)]
+            ids = torch.cat(found)
+            ones = torch.ones_like(ids, dtype=wide)
+            counts = _over_processes(means.new_zeros(len(means)).index_add_(0, ids, ones))
+            sums = _over_processes(torch.zeros_like(means).index_add_(0, ids, rows))
+            new = F.normalize(sums / counts.clamp(min=1)[:, None], dim=1, eps=EPS)
+            means = torch.where((counts > 0)[:, None], new, means)
     return means, counts
+
+
+def _wide(x: Tensor) -> torch.dtype:
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 def _several() -> bool:

@@ -19,7 +19,7 @@ _NORMALISATION = {
     "clip": (OPENAI_CLIP_MEAN, OPENAI_CLIP_STD),
     "dino": (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD),
 }
-_PATCH = 16
+PATCH = 16
 
 
 class Teacher(nn.Module):
@@ -37,8 +37,8 @@ class Teacher(nn.Module):
         """img_size is in pixels, a multiple of 16. Raises ValueError for another, or another teacher."""
         super().__init__()
         among("teacher", teacher, TEACHERS, "Teacher")
-        if whole("img_size", img_size, _PATCH, "Teacher") % _PATCH:
-            raise ValueError(f"Teacher has no img_size={img_size!r}. Use a multiple of {_PATCH}.")
+        if whole("img_size", img_size, PATCH, "Teacher") % PATCH:
+            raise ValueError(f"Teacher has no img_size={img_size!r}. Use a multiple of {PATCH}.")
         self.teacher, self.img_size, self.width = teacher, img_size, WIDTHS[teacher]
         self.network = timm.create_model(_NETWORKS[teacher], num_classes=0, img_size=img_size)
         if teacher == "clip":

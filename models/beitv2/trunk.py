@@ -7,7 +7,7 @@ from timm.layers import use_fused_attn
 from timm.models import checkpoint
 from torch import Tensor, nn
 
-from models.arguments import among
+from models.arguments import among, whole
 from models.beitv2.attention import Block
 from models.beitv2.tables import relative_index
 
@@ -15,7 +15,7 @@ IMPLS = ("auto", "reference", "fast")
 NAME = "BEiT v2"
 
 
-def choose(impl: str) -> str:
+def route(impl: str) -> str:
     """The route that `impl` names; "auto" is "fast", but where explicit attention is asked for, as by counts of the
     paper's design and captures of maps."""
     among("impl", impl, IMPLS, NAME)
@@ -57,7 +57,15 @@ class Trunk(nn.Module):
     ):
         super().__init__()
         among("positions", positions, ("block", "shared", "absolute", "none"), NAME)
-        self.impl = choose(impl)
+        for word, number in dict(patch_size=patch_size, in_chans=in_chans, depth=depth, num_heads=num_heads).items():
+            whole(word, number, 1, NAME)
+        if whole("embed_dim", embed_dim, 1, NAME) % num_heads:
+            raise ValueError(f"{NAME} has no num_heads={num_heads}: embed_dim={embed_dim} is no multiple of it.")
+        if not isinstance(drop_path_rate, int | float) or not 0 <= drop_path_rate < 1:
+            raise ValueError(f"{NAME} has no drop_path_rate={drop_path_rate!r}. Use a number from 0 to below 1.")
+        if isinstance(init_values, bool) or not isinstance(init_values, int | float):
+            raise ValueError(f"{NAME} has no init_values={init_values!r}. Use a number, 0 for no scales.")
+        self.impl = route(impl)
         self.side = _side(img_size, patch_size)
         self.patch_size, self.in_chans = patch_size, in_chans
         self.embed_dim = self.num_features = self.head_hidden_size = embed_dim
@@ -92,7 +100,7 @@ class Trunk(nn.Module):
 
     def tokens(self, patches: Tensor) -> Tensor:
         """Patches (B, P, D) -> tokens (B, 1 + P, D), the class token first, with absolute positions where there are."""
-        x = torch.cat([self.cls_token.expand(len(patches), -1, -1).to(patches.dtype), patches], dim=1)
+        x = torch.cat([self.cls_token.expand(len(patches), -1, -1), patches], dim=1)
         return x if self.pos_embed is None else x + self.pos_embed
 
     def run(self, block: nn.Module, x: Tensor, bias: Tensor | None = None, queries: Tensor | None = None) -> Tensor:

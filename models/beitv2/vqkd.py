@@ -9,7 +9,7 @@ from models.arguments import among, whole
 from models.beitv2.classifier import Classifier
 from models.beitv2.quantizer import Quantizer, draw_first
 from models.beitv2.teachers import TEACHERS, WIDTHS
-from models.beitv2.trunk import NAME, choose
+from models.beitv2.trunk import NAME, route
 from models.products import without_autocast
 
 VOCABULARY, CODE_WIDTH = 8192, 32
@@ -47,7 +47,7 @@ class VQKD(nn.Module):
         among("teacher", teacher, TEACHERS, NAME)
         if num_classes != -1:
             raise ValueError(f"{NAME}'s tokenizer has no classifier, got num_classes={num_classes!r}. Leave it out.")
-        self.impl = choose(impl)
+        self.impl = route(impl)
         self.num_classes = num_classes
         self.teacher, self.decoder_depth = teacher, decoder_depth
         self.vocab_size = whole("vocab_size", vocab_size, 1, NAME)
@@ -62,6 +62,7 @@ class VQKD(nn.Module):
             **alike,
         )
         self.side, self.in_chans = self.encoder.side, in_chans
+        whole("code_width", code_width, 1, NAME)
         self.quantize = Quantizer(vocab_size, code_width, kmeans_init=kmeans_init, impl=self.impl)
         self.encode_task_layer = _task_layer(embed_dim, code_width)
         self.decoder = self.decode_task_layer = None
