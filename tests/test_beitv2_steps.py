@@ -1,0 +1,110 @@
+"""The steps of docs/beitv2: which settings are timed and asked for memory, and the tables that they become."""
+
+import importlib.util
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parent.parent / "docs" / "beitv2"
+
+
+def script():
+    spec = importlib.util.spec_from_file_location("steps", FOLDER / "steps.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+steps = script()
+
+
+@pytest.fixture
+def planned(monkeypatch):
+    """What `measure` writes, of numbers made up: the n-th setting of a group takes n + 1 seconds, GMACs and GiB."""
+
+    def measure(specs, rounds, metrics):
+        for place, spec in enumerate(specs, 1):
+            numbers = {"params": place * 10**6, "macs": place * 10**9, "step_macs": place * 10**9}
+            numbers["peak_live_bytes"] = place * 2**30
+            yield {
+                "model": spec.model,
+                "mode": spec.mode,
+                "batch": spec.batch,
+                "size": spec.size[0],
+                "arguments": dict(spec.model_args),
+                "seconds": [float(place)] * rounds,
+                **{metric.__name__: numbers[metric.__name__] for metric in metrics},
+            }
+
+    monkeypatch.setattr(steps, "measure", measure)
+    return list(steps.measured())
+
+
+def test_no_setting_is_timed_or_asked_twice(planned):
+    for asked in ("seconds", "peak_live_bytes", "params"):
+        found = [
+            (one["model"], one["mode"], one["batch"], one["size"], *one["arguments"].items())
+            for one in planned
+            if one.get(asked)
+        ]
+        assert len(set(found)) == len(found) > 0
+
+
+def test_steps_are_timed_by_both_routes_and_their_memory_asked_at_every_batch(planned):
+    for model, batches, count in (("beitv2_mim_base", {2, 8}, 6), ("beitv2_vqkd_base", {2}, 4)):
+        own = [one for one in planned if one["model"] == model]
+        assert {one["batch"] for one in own if one["seconds"]} == batches
+        for batch in (2, 8, 32, 128):
+            asked = [one["arguments"] for one in own if one["batch"] == batch and "peak_live_bytes" in one]
+            assert len(asked) == count
+            assert [one["impl"] for one in asked] == ["reference"] * (count // 2) + ["fast"] * (count // 2)
+
+
+def test_steps_stand_beside_the_whole_step_and_beside_the_reference(planned):
+    modelling, training, _, _ = (table.splitlines() for table in steps.tables(planned))
+    assert len(modelling) == 2 + 6 * 2
+    assert modelling[2:8] == [
+        "| `beitv2_mim_base`, 224 px, `impl=reference` | 2 | 1.00 | 1.00 | 1 | 1 |",
+        "| `beitv2_mim_base`, 224 px, `cls_head=False`, `impl=reference` | 2 | 2.00 | 2.00 | 2.00 (2.00 to 2.00) | 1 |",
+        "| `beitv2_mim_base`, 224 px, `impl=reference`, `targets=given` | 2 | 3.00 | 3.00 | 3.00 (3.00 to 3.00) | 1 |",
+        "| `beitv2_mim_base`, 224 px, `impl=fast` | 2 | 4.00 | 4.00 | 1 | 4.00 (4.00 to 4.00) |",
+        "| `beitv2_mim_base`, 224 px, `cls_head=False`, `impl=fast` | 2 | 5.00 | 5.00 | 1.25 (1.25 to 1.25) "
+        "| 2.50 (2.50 to 2.50) |",
+        "| `beitv2_mim_base`, 224 px, `impl=fast`, `targets=given` | 2 | 6.00 | 6.00 | 1.50 (1.50 to 1.50) "
+        "| 2.00 (2.00 to 2.00) |",
+    ]
+    assert training[0].split("|")[5] == " time, `decoder_depth=3` being 1 "
+    assert training[2:4] == [
+        "| `beitv2_vqkd_base`, 224 px, `decoder_depth=1`, `impl=reference` | 2 | 1.00 | 1.00 | 0.50 (0.50 to 0.50) "
+        "| 1 |",
+        "| `beitv2_vqkd_base`, 224 px, `decoder_depth=3`, `impl=reference` | 2 | 2.00 | 2.00 | 1 | 1 |",
+    ]
+
+
+def test_memory_is_a_row_a_step_and_a_column_a_batch(planned):
+    memory = steps.tables(planned)[2].splitlines()
+    assert memory[0] == "| step | batch 2 | batch 8 | batch 32 | batch 128 |"
+    assert len(memory) == 2 + 6 + 4
+    assert memory[-1] == f"| `beitv2_vqkd_base`, 224 px, `decoder_depth=3`, `impl=fast` |{' 4,096 (2.00) |' * 4}"
+
+
+def test_classifiers_stand_beside_the_first(planned):
+    classifiers = steps.tables(planned)[3].splitlines()
+    assert classifiers[2] == "| `beitv2_base`, 224 px | 1.0 | 1.0 | 1 | 1,000 | 1 |"
+    assert classifiers[4] == "| `beitv2_base_patch16_224`, 224 px | 3.0 | 3.0 | 1 | 3,000 | 3.00 (3.00 to 3.00) |"
+    assert classifiers[6] == "| `beitv2_base`, 384 px | 5.0 | 5.0 | 1 | 5,000 | 5.00 (5.00 to 5.00) |"
+
+
+def test_the_readme_has_the_tables_of_the_records(planned):
+    records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
+    page = (FOLDER / "README.md").read_text()
+    assert [table for table in steps.tables(records) if table not in page] == []
+    keys = ("model", "mode", "batch", "size", "arguments")
+    assert [[one[key] for key in keys] for one in records] == [[one[key] for key in keys] for one in planned]
+
+
+@pytest.mark.parametrize("words", [[], ["measur"], ["table", "twice"]])
+def test_other_words_are_refused(words, capsys):
+    assert steps.main(words) == 2
+    assert "docs/beitv2/steps.py measure" in capsys.readouterr().err
