@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from bench.protocol import Protocol
     from bench.record import Record
     from bench.runner import Cell
+    from reports.ledger.planning import Wanted
 
 RUNS = Path("runs")
 MAIN_RECORDS = RUNS / "main.jsonl"
 RECORDS = RUNS / "records.jsonl"
 REPORT = RUNS / "report"
+CLAIMS = RUNS / "claims"
 STOPPED = 130
 REGISTER = ("models",)  # modules that a worker imports to know our names
 
@@ -70,6 +72,7 @@ def main_job(
         return
     code = measure(cells, preset("quick"), MAIN_RECORDS, REGISTER, resume=not again)
     write_report([MAIN_RECORDS], REPORT)
+    show_ledger([MAIN_RECORDS])
     raise typer.Exit(code)
 
 
@@ -128,6 +131,59 @@ def report(
     Write report.md with its tables (also as CSV) and pictures (PNG and SVG) from records files alone.
     """
     write_report(files or [RECORDS], output)
+
+
+@app.command()
+def claims(
+    papers: Annotated[list[str] | None, typer.Argument(metavar="PAPER...", show_default="all")] = None,
+    only: Annotated[
+        str | None,
+        typer.Option("--only", metavar="static", help="Counts alone, which take no clock and less than a minute."),
+    ] = None,
+    preset_name: Preset = "quick",
+    threads: Threads = None,
+    output: Annotated[Path, typer.Option("--output", "-o", help="The folder to write the ledger to.")] = CLAIMS,
+    records_file: Annotated[
+        Path, typer.Option("--records", metavar="FILE", help="The records file, appended to and judged from.")
+    ] = CLAIMS / "records.jsonl",
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+) -> None:
+    """python run_bench.py claims greenmim --only static
+
+    Test what papers claim: sgformer, hmhsa, greenmim, esvit, beitv2, or all of them. Measures what is not in the
+    records file yet, and writes ledger.md, ledger.csv and ledger.json: every published number beside ours, with a
+    verdict. Other records can be put into the file: those of a GPU, say.
+    """
+    if only not in (None, "static"):
+        raise UsageError(f"--only {only}: want static, or nothing")
+    from reports.ledger import ledger, planning
+
+    chosen = ledger.papers_of(papers or [])
+    import models  # noqa: F401 - workers know its names; so does a plan
+    from bench import jsonl
+    from bench.environment import capture
+    from bench.plan import default_device
+
+    protocol = preset(preset_name, threads)
+    device = default_device()
+    here = capture(device, protocol.threads)
+    every = ledger.sorted_claims()
+    cells = claim_cells(planning.wanted(every, chosen, device, here.gpu or here.cpu), bool(only))
+    if dry_run:
+        show_claims_plan(cells, protocol, records_file, as_json)
+        return
+    records = record(cells, protocol, records_file, REGISTER, resume=True)
+    judged = ledger.rows(jsonl.read(records_file), chosen)
+    waited = claim_cells(planning.costly(judged, every, device), bool(only))
+    if waited:
+        records += record(waited, protocol, records_file, REGISTER, resume=True)
+        judged = ledger.rows(jsonl.read(records_file), chosen)
+    page = ledger.write(judged, output)
+    if as_json:
+        print(ledger.to_json(judged), end="")
+    human.print(f"\n{ledger.line(judged)}\nLedger: {page}, from {records_file}", markup=False)
+    raise typer.Exit(code_of(records))
 
 
 @app.command("list")
@@ -201,16 +257,23 @@ def measure(
     resume: bool,
     as_json: bool = False,
 ) -> int:
-    """Run the cells under a progress display; returns the exit code."""
+    """Run the cells, show their numbers; returns the exit code."""
+    records = record(cells, protocol, path, register, resume)
+    if as_json:
+        for one in records:
+            print(json.dumps(one.to_dict(), allow_nan=False))
+    return conclude(records, path)
+
+
+def record(
+    cells: Sequence["Cell"], protocol: "Protocol", path: Path, register: Sequence[str], resume: bool
+) -> list["Record"]:
+    """Run the cells under a progress display."""
     from bench.progress import Board
     from bench.runner import run
 
     with Board(human, cells, protocol) as board:
-        records = run(cells, protocol, path, board, register=register, resume=resume)
-    if as_json:
-        for record in records:
-            print(json.dumps(record.to_dict(), allow_nan=False))
-    return conclude(records, path)
+        return run(cells, protocol, path, board, register=register, resume=resume)
 
 
 def conclude(records: Sequence["Record"], path: Path) -> int:
@@ -222,7 +285,13 @@ def conclude(records: Sequence["Record"], path: Path) -> int:
     measured = sum(value.status == "ok" for value in values)
     failed = sum(value.status == "failed" for value in values)
     human.print(f"{len(records)} records in {path}: {measured} values, {failed} failed", markup=False)
-    return 3 if failed or not measured else 0
+    return code_of(records)
+
+
+def code_of(records: Sequence["Record"]) -> int:
+    """The exit code of a run: whether something failed, or nothing was measured."""
+    statuses = {value.status for record in records for value in record.values}
+    return 3 if "failed" in statuses or "ok" not in statuses else 0
 
 
 def write_report(files: Sequence[Path], folder: Path) -> None:
@@ -232,6 +301,47 @@ def write_report(files: Sequence[Path], folder: Path) -> None:
 
     page = write(read_all(files), folder)
     human.print(f"Report: {page}", markup=False)
+
+
+def show_ledger(files: Sequence[Path]) -> None:
+    """How the papers' claims stand by these records alone."""
+    from bench.jsonl import read_all
+    from reports.ledger import ledger
+
+    human.print(f"{ledger.line(ledger.rows(read_all(files)))}; `run_bench.py claims` tests more", markup=False)
+
+
+def claim_cells(wanted: "Wanted", static: bool) -> list["Cell"]:
+    """What the ledger wants, as cells; static: what is counted alone."""
+    from bench.runner import Cell
+    from reports.ledger.planning import quick
+
+    return [Cell(spec, metrics) for spec, metrics in (quick(wanted) if static else wanted)]
+
+
+def show_claims_plan(cells: Sequence["Cell"], protocol: "Protocol", path: Path, as_json: bool) -> None:
+    """The dry run of the ledger: every cell, whether it is recorded, and a guess of the time of the others."""
+    from bench.jsonl import read
+    from bench.progress import expected_seconds
+    from bench.runner import recorded
+
+    present = read(path) if path.exists() else []
+    marks = [recorded(cell, protocol, present, REGISTER) is not None for cell in cells]
+    for cell, mark in zip(cells, marks, strict=True):
+        if as_json:
+            spec = cell.spec.to_dict()
+            print(json.dumps({"id": cell.spec.id, "spec": spec, "metrics": cell.metrics, "recorded": mark}))
+        else:
+            print(f"{cell.spec.id}  {cell.spec}  metrics={','.join(cell.metrics)}{'  (recorded)' if mark else ''}")
+    left = sum(expected_seconds(cell, protocol) for cell, mark in zip(cells, marks, strict=True) if not mark)
+    human.print(
+        f"{len(cells)} cells, {sum(marks)} of them recorded; the others: about {max(1, round(left / 60))} min by the "
+        f"limits of preset {protocol.preset}, more where single calls take longer than those. Where macs are not the "
+        "printed number, macs_fvcore is taken too; which these are is known then."
+        if not all(marks)
+        else f"{len(cells)} cells, all of them recorded",
+        markup=False,
+    )
 
 
 def show_plan(cells: Sequence["Cell"], protocol: "Protocol", as_json: bool = False) -> None:

@@ -62,7 +62,7 @@ def run(
     with _Bench(protocol, observer, register) as bench:
         for cell in cells:
             observer.begin(cell)
-            kept = _find(cell, protocol, present, register) if resume else None
+            kept = recorded(cell, protocol, present, register) if resume else None
             record = kept or bench.measure(cell)
             if kept is None:
                 jsonl.append(path, record)
@@ -71,8 +71,8 @@ def run(
     return records
 
 
-def _find(cell: Cell, protocol: Protocol, records: Sequence[Record], register: Sequence[str]) -> Record | None:
-    """The latest record that is this very cell, measured here by this code."""
+def recorded(cell: Cell, protocol: Protocol, records: Sequence[Record], register: Sequence[str]) -> Record | None:
+    """The latest record that is this very cell, measured here by this code without failure; None if there is none."""
     here = capture(cell.spec.device, protocol.threads, plugins.sources(register, cell.spec.model))
     asked = {(metric.name, metric.version) for metric in select(cell.metrics)}
     for record in reversed(records):

@@ -30,7 +30,7 @@ def test_every_command_is_one_that_is_tried():
         "python -m models.trained_vit vit_s14.safetensors",
         "python -m models.swin_classifier pretrained.pth swin.safetensors --model swin_base_patch4_window7_224",
     ]
-    assert (len(OURS), len(TRAINED)) == (28, 1)
+    assert (len(OURS), len(TRAINED)) == (30, 1)
 
 
 @pytest.mark.parametrize(
