@@ -72,3 +72,24 @@ def two_images(monkeypatch):
 
     for name in ("load", "pictures"):
         monkeypatch.setattr(photographs, name, two(getattr(photographs, name)))
+
+
+@pytest.fixture
+def records(environment: Environment):
+    """Records of cells; their impl is that of the arguments, else the quickest."""
+
+    def build(*cells):
+        time = "2026-11-21T05:10:00+00:00"
+        return [
+            Record(spec, preset("quick", 1), environment, tuple(v), time,
+                   impl=dict(spec.model_args).get("impl", "fast"))
+            for spec, *v in cells
+        ]  # fmt: skip
+
+    return build
+
+
+@pytest.fixture
+def unsaved(monkeypatch):
+    """Pictures are drawn and not saved, which takes seconds."""
+    monkeypatch.setattr("reports.report.save", lambda *_: [])

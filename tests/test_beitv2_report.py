@@ -23,29 +23,8 @@ EVIL = "a|b*<i>_c_"
 
 
 @pytest.fixture
-def records(environment):
-    """Records of Specs with their Values; their impl is that of the arguments, else the quickest."""
-
-    def build(*cells):
-        time = "2026-11-21T05:10:00+00:00"
-        return [
-            Record(spec, preset("quick", 1), environment, tuple(v), time,
-                   impl=dict(spec.model_args).get("impl", "fast"))
-            for spec, *v in cells
-        ]  # fmt: skip
-
-    return build
-
-
-@pytest.fixture
 def frame_of(records):
     return lambda *cells: to_frame(records(*cells))
-
-
-@pytest.fixture
-def unsaved(monkeypatch):
-    """Pictures are drawn and not saved, which takes seconds."""
-    monkeypatch.setattr("reports.report.save", lambda *_: [])
 
 
 def speed(value, low=None, high=None):

@@ -1,43 +1,18 @@
 """The steps of docs/beitv2: which settings are timed and asked for memory, and the tables that they become."""
 
-import importlib.util
 import json
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "docs" / "beitv2"
+from tests.steps_of_docs import DOCS, made_up, script
 
-
-def script():
-    spec = importlib.util.spec_from_file_location("steps", FOLDER / "steps.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-steps = script()
+steps = script("beitv2")
 
 
 @pytest.fixture
 def planned(monkeypatch):
-    """What `measure` writes, of numbers made up: the n-th setting of a group takes n + 1 seconds, GMACs and GiB."""
-
-    def measure(specs, rounds, metrics):
-        for place, spec in enumerate(specs, 1):
-            numbers = {"params": place * 10**6, "macs": place * 10**9, "step_macs": place * 10**9}
-            numbers["peak_live_bytes"] = place * 2**30
-            yield {
-                "model": spec.model,
-                "mode": spec.mode,
-                "batch": spec.batch,
-                "size": spec.size[0],
-                "arguments": dict(spec.model_args),
-                "seconds": [float(place)] * rounds,
-                **{metric.__name__: numbers[metric.__name__] for metric in metrics},
-            }
-
-    monkeypatch.setattr(steps, "measure", measure)
+    """What `measure` writes, of numbers made up."""
+    monkeypatch.setattr(steps, "measure", made_up)
     return list(steps.measured())
 
 
@@ -98,7 +73,7 @@ def test_classifiers_stand_beside_the_first(planned):
 
 def test_the_readme_has_the_tables_of_the_records(planned):
     records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
-    page = (FOLDER / "README.md").read_text()
+    page = (DOCS / "beitv2" / "README.md").read_text()
     assert [table for table in steps.tables(records) if table not in page] == []
     keys = ("model", "mode", "batch", "size", "arguments")
     assert [[one[key] for key in keys] for one in records] == [[one[key] for key in keys] for one in planned]

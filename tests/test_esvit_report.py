@@ -4,8 +4,7 @@ import dataclasses
 
 import pytest
 
-from bench.protocol import preset
-from bench.record import Record, Value
+from bench.record import Value
 from bench.spec import Spec
 from reports import correspondence, losses, reductions, roster, self_supervised, speedups, tables
 from reports.claims import load
@@ -18,29 +17,8 @@ FAST, REFERENCE = {}, {"impl": "reference"}
 
 
 @pytest.fixture
-def records(environment):
-    """Records of Specs with their Values; their impl is that of the arguments, else the quickest."""
-
-    def build(*cells):
-        time = "2026-11-21T05:10:00+00:00"
-        return [
-            Record(spec, preset("quick", 1), environment, tuple(v), time,
-                   impl=dict(spec.model_args).get("impl", "fast"))
-            for spec, *v in cells
-        ]  # fmt: skip
-
-    return build
-
-
-@pytest.fixture
 def frame_of(records):
     return lambda *cells: to_frame(records(*cells))
-
-
-@pytest.fixture
-def unsaved(monkeypatch):
-    """Pictures are drawn and not saved, which takes seconds."""
-    monkeypatch.setattr("reports.report.save", lambda *_: [])
 
 
 def speed(value, low=None, high=None):

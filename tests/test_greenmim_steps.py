@@ -1,23 +1,13 @@
 """The steps of docs/greenmim: the script on small models, and that its README says what its records do."""
 
-import importlib.util
 import json
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
-FOLDER = Path(__file__).parent.parent / "docs" / "greenmim"
+from tests.steps_of_docs import DOCS, script
 
-
-def script():
-    spec = importlib.util.spec_from_file_location("steps", FOLDER / "steps.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-steps = script()
+steps = script("greenmim")
 
 
 def test_every_setting_is_timed_once_a_round():
@@ -54,7 +44,7 @@ def test_quotients_are_of_the_same_round():
 
 def test_the_readme_has_the_table_of_the_records():
     records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
-    assert steps.table(records) in (FOLDER / "README.md").read_text()
+    assert steps.table(records) in (DOCS / "greenmim" / "README.md").read_text()
     assert {record["batch"] for record in records} == {*steps.ROUNDS}
 
 

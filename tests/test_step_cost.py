@@ -15,6 +15,7 @@ from bench.model import create
 from bench.names import default_size
 from bench.protocol import preset
 from bench.spec import Spec
+from tests.clock import Clock, Take
 from tests.pretraining import Taught
 
 DEIT = "deit_tiny_patch16_224"
@@ -270,29 +271,6 @@ def test_labels_of_storages_hold_from_their_beginning_and_for_the_peak_alone():
 
 
 # Time
-
-
-class Clock:
-    """Stands still until something takes its time."""
-
-    def __init__(self):
-        self.now = 0.0
-
-    def __call__(self):
-        return self.now
-
-
-class Take(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx, x, clock, seconds, back):
-        ctx.clock, ctx.back = clock, back
-        clock.now += seconds
-        return x.clone()
-
-    @staticmethod
-    def backward(ctx, gradient):
-        ctx.clock.now += ctx.back
-        return gradient.clone(), None, None, None
 
 
 def timed(monkeypatch, steps=(1.0,)):

@@ -154,9 +154,10 @@ class MaskedModel(Trunk):
             if x is None:
                 continue
             x = chosen.flat(norm(x)) if fast else norm(x)[:, 1:].flatten(0, 1)[chosen.rows]
-            logits = predict(x, ids)
-            if ids is not None:
-                out[f"{kind}_loss"], logits = logits
+            if ids is None:
+                logits = predict(x)
+            else:
+                out[f"{kind}_loss"], logits = predict(x, ids)
             if logits is not None:
                 out["logits" if kind == "patch" else "logits_cls"] = logits
         if ids is not None:
