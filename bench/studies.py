@@ -79,14 +79,14 @@ SECTIONED: dict[str, tuple[tuple[dict[str, Any], bool], ...]] = {  # model: its 
         (REFERENCE, True),
         ({**REFERENCE, "cls_head": False}, True),
         ({"cls_head": False}, False),
-        ({**REFERENCE, "targets": "given"}, True),
+        ({**REFERENCE, "targets": "given"}, False),
         ({"targets": "given"}, False),
         ({**REFERENCE, "targets": "given", "cls_head": False}, False),
     ),
     TOKENIZER: (
         ({}, True),
         ({"decoder_depth": 1}, True),
-        (REFERENCE, True),
+        (REFERENCE, False),
         ({"targets": "given"}, False),
     ),
 }

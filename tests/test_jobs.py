@@ -111,11 +111,11 @@ def test_steps_on_codes_are_measured_section_by_section(job):
             (reference,): True,
             (("cls_head", False), reference): True,
             (("cls_head", False),): False,
-            (reference, given): True,
+            (reference, given): False,
             (given,): False,
             (("cls_head", False), reference, given): False,
         },
-        "beitv2_vqkd_base": {(): True, (("decoder_depth", 1),): True, (reference,): True, (given,): False},
+        "beitv2_vqkd_base": {(): True, (("decoder_depth", 1),): True, (reference,): False, (given,): False},
     }.items():
         for arguments, timed in rows.items():
             [metrics] = asked(cells, model, batch=2, mode="pretrain", model_args=arguments)
