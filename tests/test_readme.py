@@ -63,7 +63,7 @@ def test_python_example_runs():
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)  # a third of an hour on a quiet machine
+@pytest.mark.timeout(3600)  # half an hour on a quiet machine
 def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     Path("mine.py").write_text(MINE)
@@ -108,7 +108,7 @@ def test_commands_of_the_trained_model_run(tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)  # a third of an hour on a quiet machine
+@pytest.mark.timeout(3600)  # half an hour on a quiet machine
 def test_main_job_writes_a_report_and_is_quick_the_second_time(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert run_bench.main([]) == 0
