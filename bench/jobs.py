@@ -6,14 +6,24 @@ from bench.metrics import select
 from bench.names import default_size, pretrains
 from bench.runner import Cell
 from bench.spec import Spec
-from bench.studies import BASES, MEMORY_METRICS, PACKED, PACKING_METRICS, changed, masked, multi_crop, tokenized
+from bench.studies import (
+    BASES,
+    MEMORY_METRICS,
+    PACKED,
+    PACKING_METRICS,
+    changed,
+    masked,
+    multi_crop,
+    reallocated,
+    tokenized,
+)
 
 BASELINES = ("deit_small_patch16_224", "swin_tiny_patch4_window7_224", "pvt_v2_b2")
 TIMED = ("sgformer_s", "hmhsa_deit_small", *BASELINES)  # one of a kind, of about 4.5 GMACs each
 TIMED_BATCHES = (1, 8)
 # not of random weights, which they say nothing of; hallucination costs more than all that they tell
 TRAINED = ("correspondence_accuracy", "correspondence_distance", "hallucination")
-STUDIED = ("codebook_usage", "step_time")  # of few models: by the study of a family
+STUDIED = ("codebook_usage", "significance", "step_time")  # of few models: by the study of a family
 PRETRAINING_METRICS = ("mask_occupancy", "step_macs")  # of models that are nothing but pre-trained
 ONCE = ("ccs", "entropy", "latency_parts")  # at the first batch only
 TRAINING_METRICS = (*MEMORY_METRICS, "latency", "throughput")
@@ -43,12 +53,15 @@ def main_job(zoo: Sequence[str], device: str) -> list[Cell]:
             asked = every if batch == TIMED_BATCHES[0] else repeated if batch in TIMED_BATCHES else MEMORY_METRICS
             cells.append(Cell(Spec(model, batch=batch, size=size, device=device), asked))
         for side in MEMORY_SIZES:
-            cells.append(Cell(Spec(model, size=(side, side), device=device), MEMORY_METRICS))
+            cells.append(Cell(Spec(model, size=(side, side), device=device), ("macs", *MEMORY_METRICS)))
         for batch in MEMORY_BATCHES["train"]:
             asked = TRAINING_METRICS if batch == TIMED_BATCHES[0] else MEMORY_METRICS
             cells.append(Cell(Spec(model, mode="train", batch=batch, size=size, device=device), asked))
     return _merged(
-        [*cells, *changed(zoo, device), *masked(zoo, device), *multi_crop(zoo, device), *tokenized(zoo, device)]
+        [
+            *cells,
+            *(cell for study in (changed, reallocated, masked, multi_crop, tokenized) for cell in study(zoo, device)),
+        ]
     )
 
 

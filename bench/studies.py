@@ -8,6 +8,7 @@ from bench.runner import Cell
 from bench.spec import Spec
 
 MEMORY_METRICS = ("peak_live_bytes", "peak_memory")
+REFERENCE: dict[str, Any] = {"impl": "reference"}  # the design as described, where a model has another route too
 
 # Models that are a base with something changed, and their bases: costs at more sizes.
 CHANGED = "hmhsa_"
@@ -16,6 +17,18 @@ CHANGED_SIZES = (384, 448)  # beside the models' own
 CHANGED_METRICS = ("macs", "macs_fvcore", "peak_live_bytes")
 BRANCHED, BRANCHES = "hmhsa_deit_tiny", (1, 2, 3)  # what parallel branches cost in training, and against the first base
 BRANCHED_METRICS = ("params", "macs", "peak_live_bytes", "latency")
+CHANGED_BATCH = 8  # what is timed
+# Each part of the change without the others, or done otherwise; of the base's size, counted on the route as described.
+ABLATED = "hmhsa_pvt_v2_b1"
+ABLATIONS: tuple[dict[str, Any], ...] = (
+    {},
+    *({"hallucinate": word} for word in (False, "copy", "ihh", "chh", "chh+ihh")),
+    *({"compact": word} for word in (False, "narrow", "fc1")),
+    {"ratio": 0.75},
+)
+
+# Models that merge tokens by significance: where those go.
+REALLOCATING = "sgformer_s"
 
 # Pre-training on the patches that a mask leaves, on all of them, and the way that it is compared with at two sizes.
 SPARSE = "greenmim_swin_tiny"
@@ -72,12 +85,11 @@ CLASSIFIER_METRICS = ("params", "macs", "throughput")
 COUNTED = ("macs", "step_macs")
 CODED_BATCH = 2  # what is timed
 CODED_BATCHES = (1, 16, 64, 128)  # memory alone
-REFERENCE: dict[str, Any] = {"impl": "reference"}
 SECTIONED: dict[str, tuple[tuple[dict[str, Any], bool], ...]] = {  # model: its arguments, and whether they are timed
     CODED: (
         ({}, True),
         (REFERENCE, True),
-        ({**REFERENCE, "cls_head": False}, True),
+        ({**REFERENCE, "cls_head": False}, False),
         ({"cls_head": False}, False),
         ({**REFERENCE, "targets": "given"}, False),
         ({"targets": "given"}, False),
@@ -94,15 +106,24 @@ SECTIONED_TIMES = ("step_time", "throughput")
 
 
 def changed(zoo: Sequence[str], device: str) -> list[Cell]:
-    """What models that change a base cost beside it: over resolution, and in training over their branches."""
+    """What models that change a base cost beside it: over resolution, in time, in training over their branches, and with
+    parts of the change alone."""
     models = [*(name for name in zoo if name.startswith(CHANGED)), *BASES]
     sized = [Spec(model, size=(side, side), device=device) for model in models for side in CHANGED_SIZES]
     plain = Spec(BASES[0], mode="train", device=device)
     branched = [replace(plain, model=BRANCHED, model_args=(("branches", count),)) for count in BRANCHES]
+    ablated = [Spec(ABLATED, device=device, model_args=tuple({**one, **REFERENCE}.items())) for one in ABLATIONS]
     return [
         *(Cell(spec, CHANGED_METRICS) for spec in sized),
+        *(Cell(Spec(model, batch=CHANGED_BATCH, device=device), ("throughput",)) for model in models),
+        *(Cell(spec, ("params", "macs")) for spec in ablated if ABLATED in models),
         *(Cell(spec, BRANCHED_METRICS) for spec in (plain, *branched) if BRANCHED in models),
     ]
+
+
+def reallocated(zoo: Sequence[str], device: str) -> list[Cell]:
+    """Where tokens go that are merged by significance."""
+    return [Cell(Spec(REALLOCATING, device=device), ("significance",))] if REALLOCATING in zoo else []
 
 
 def masked(zoo: Sequence[str], device: str) -> list[Cell]:
@@ -119,7 +140,8 @@ def masked(zoo: Sequence[str], device: str) -> list[Cell]:
     cells = [
         *(Cell(spec, STEP_METRICS) for spec in (*plain, *(with_(mask_ratio=ratio) for ratio in RATIOS))),
         *(Cell(replace(spec, batch=batch), MEMORY_METRICS) for spec in plain for batch in MASKED_BATCHES),
-        *(Cell(with_(**own, **ratio), MEMORY_METRICS) for own in altered for ratio in ({}, {"mask_ratio": 0})),
+        *(Cell(with_(**own), STEP_METRICS) for own in altered),
+        *(Cell(with_(**own, mask_ratio=0), MEMORY_METRICS) for own in altered),
         *(Cell(spec, FULL_SIZE_METRICS) for spec in large),
         *(Cell(replace(with_(grouping=word), batch=1), GROUPING_METRICS) for word in GROUPINGS),
     ]

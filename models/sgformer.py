@@ -33,6 +33,7 @@ Differences from the official code:
 
 from functools import partial
 from math import isqrt
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -248,6 +249,15 @@ class GuidedAttention(Attention):
         v = self.split_heads(torch.cat([v1, v2], dim=-1))
         return self.project(self.attend(q, k, v, self.attn_drop), x), None
 
+    def reallocate(self, significance: Tensor) -> Tensor:
+        """The index of the merged token that each token goes to, by significance (B, N): (B, N), row-major."""
+        runs = [getattr(self, f"f{i}").in_features for i in range(1, len(self.part_sizes) + 1)]
+        lengths = [run for run, size in zip(runs, self.part_sizes, strict=True) for _ in range(size // run)]
+        device = significance.device
+        by_rank = torch.arange(len(lengths), device=device).repeat_interleave(torch.tensor(lengths, device=device))
+        order = significance.sort(dim=1, stable=True).indices
+        return torch.empty_like(order).scatter_(1, order, by_rank.expand_as(order))
+
     def merge(self, x: Tensor, significance: Tensor) -> Tensor:
         """Sort tokens (B, N, C) by significance (B, N), lowest first, and merge each run into one: (B, T, C)."""
         B, _, C = x.shape
@@ -447,6 +457,26 @@ class SGFormer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         return self.forward_head(self.forward_features(x))
+
+    @torch.no_grad()
+    def reallocation(self, images: Tensor) -> list[dict[str, Any]]:
+        """What the guided blocks make of images (B, 3, S, S): of each its `name`, the `significance` (B, H, W) that its
+        tokens are sorted by, and `token` (B, H, W), the index of the merged token that each of them goes to."""
+        found: list[dict[str, Any]] = []
+
+        def note(name: str, attn: GuidedAttention, inputs: tuple[Tensor, Tensor]) -> None:
+            grid = (-1, attn.side, attn.side)
+            maps = {"significance": inputs[1], "token": attn.reallocate(inputs[1])}
+            found.append({"name": name, **{key: one.reshape(grid) for key, one in maps.items()}})
+
+        guided = [(name, module) for name, module in self.named_modules() if isinstance(module, GuidedAttention)]
+        hooks = [module.register_forward_pre_hook(partial(note, name)) for name, module in guided]
+        try:
+            self.forward_features(images)
+        finally:
+            for hook in hooks:
+                hook.remove()
+        return found
 
     def get_classifier(self) -> nn.Module:
         return self.head

@@ -36,6 +36,7 @@ _METRICS: Mapping[str, Scale] = {
     "top_tokens": Scale("", digits=1),  # an integer
     "correspondence_accuracy": Scale(""),
     "mask_occupancy": Scale(""),
+    "significance": Scale(""),
     "codebook_usage": Scale("%", 1e2),
 }
 _NAMES: Mapping[str, str] = {

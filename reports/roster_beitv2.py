@@ -119,7 +119,10 @@ def codebooks_of(model: str, words: str) -> tuple[str, ...]:
     if untagged(model) != _TOKENIZER:
         return ()
     given = {"decoder_depth": _DECODER, "teacher": _TEACHER, **read(words)}
-    return CODEBOOKS.get((given["decoder_depth"], given["teacher"]), ())  # type: ignore[arg-type]
+    match given["decoder_depth"], given["teacher"]:
+        case float(depth), str(teacher):
+            return CODEBOOKS.get((depth, teacher), ())
+    return ()
 
 
 def tokenizer(build: tuple[float, str] | None) -> str:

@@ -11,7 +11,7 @@ from reports.percentiles import PERCENTS
 
 MEMORY = ("peak_memory", "peak_live_bytes")
 CORRESPONDENCE = ("correspondence_accuracy", "correspondence_distance")
-ATTENTION = {"ccs", "entropy", "hallucination", *CORRESPONDENCE, "codebook_usage"}  # of weights and images
+ATTENTION = {"ccs", "entropy", "hallucination", *CORRESPONDENCE, "codebook_usage", "significance"}  # of weights and images
 _APART = (set(MEMORY), ATTENTION, {"padding"}, {"mask_occupancy"})  # each has tables of its own
 
 

@@ -3,6 +3,7 @@
 import json
 import logging
 import warnings
+from collections.abc import Callable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,16 @@ class Known:
         assert found.unexpected_keys == []
         assert all(key in dict(first.named_buffers()) for key in found.missing_keys)
         second.load_state_dict(first.state_dict(), assign=True)
+
+
+def by_route(kind: Callable[[Known, str], Any]) -> tuple[Any, pytest.MarkDecorator]:
+    """The fixture `passed`, kind(known, impl) of the module's `known`; and the mark that runs a test by each route."""
+
+    @pytest.fixture(scope="module")
+    def passed(request, known):
+        return kind(known, request.param)
+
+    return passed, pytest.mark.parametrize("passed", ROUTES, indirect=True, scope="module")
 
 
 def small_classifier(impl: str = "fast", **words: Any) -> Classifier:

@@ -17,5 +17,5 @@ def untouched() -> Iterator[None]:
 
 
 def _states() -> tuple[object, ...]:
-    legacy = np.random.get_state()  # noqa: NPY002 - libraries may still draw from it
-    return random.getstate(), str(legacy), legacy[1].tolist(), torch.get_rng_state().tolist()
+    legacy = np.random.get_bit_generator().state["state"]  # libraries may still draw from it
+    return random.getstate(), legacy["key"].tolist(), legacy["pos"], torch.get_rng_state().tolist()

@@ -15,6 +15,7 @@ from tests.beitv2 import (
     ROUTES,
     SMALL,
     Known,
+    by_route,
     check,
     close,
     each_route,
@@ -82,12 +83,7 @@ class Pass:
             hook.remove()
 
 
-@pytest.fixture(scope="module")
-def passed(request, known) -> Pass:
-    return Pass(known, request.param)
-
-
-both_routes = pytest.mark.parametrize("passed", ROUTES, indirect=True, scope="module")
+passed, both_routes = by_route(Pass)
 
 
 @both_routes
@@ -284,7 +280,6 @@ def test_positions_are_tables_of_blocks_one_shared_table_or_an_embedding():
     tables = [f"blocks.{number}.attn.relative_position_bias_table" for number in range(3)]
     assert positions(small_classifier()) == tables
     assert positions(small_classifier(positions="absolute")) == ["pos_embed"]
-    assert positions(small_classifier(positions="none")) == []
     assert positions(small_masked()) == ["rel_pos_bias.relative_position_bias_table"]
     assert not [name for name, _ in small_classifier().state_dict().items() if "index" in name]
     with pytest.raises(ValueError, match=r"positions='both'.*'absolute'"):

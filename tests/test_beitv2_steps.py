@@ -1,10 +1,8 @@
 """The steps of docs/beitv2: which settings are timed and asked for memory, and the tables that they become."""
 
-import json
-
 import pytest
 
-from tests.steps_of_docs import DOCS, made_up, script
+from tests.steps_of_docs import made_up, script
 
 steps = script("beitv2")
 
@@ -14,16 +12,6 @@ def planned(monkeypatch):
     """What `measure` writes, of numbers made up."""
     monkeypatch.setattr(steps, "measure", made_up)
     return list(steps.measured())
-
-
-def test_no_setting_is_timed_or_asked_twice(planned):
-    for asked in ("seconds", "peak_live_bytes", "params"):
-        found = [
-            (one["model"], one["mode"], one["batch"], one["size"], *one["arguments"].items())
-            for one in planned
-            if one.get(asked)
-        ]
-        assert len(set(found)) == len(found) > 0
 
 
 def test_steps_are_timed_by_both_routes_and_their_memory_asked_at_every_batch(planned):
@@ -69,17 +57,3 @@ def test_classifiers_stand_beside_the_first(planned):
     assert classifiers[2] == "| `beitv2_base`, 224 px | 1.0 | 1.0 | 1 | 1,000 | 1 |"
     assert classifiers[4] == "| `beitv2_base_patch16_224`, 224 px | 3.0 | 3.0 | 1 | 3,000 | 3.00 (3.00 to 3.00) |"
     assert classifiers[6] == "| `beitv2_base`, 384 px | 5.0 | 5.0 | 1 | 5,000 | 5.00 (5.00 to 5.00) |"
-
-
-def test_the_readme_has_the_tables_of_the_records(planned):
-    records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
-    page = (DOCS / "beitv2" / "README.md").read_text()
-    assert [table for table in steps.tables(records) if table not in page] == []
-    keys = ("model", "mode", "batch", "size", "arguments")
-    assert [[one[key] for key in keys] for one in records] == [[one[key] for key in keys] for one in planned]
-
-
-@pytest.mark.parametrize("words", [[], ["measur"], ["table", "twice"]])
-def test_other_words_are_refused(words, capsys):
-    assert steps.main(words) == 2
-    assert "docs/beitv2/steps.py measure" in capsys.readouterr().err

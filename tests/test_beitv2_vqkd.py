@@ -13,6 +13,7 @@ from tests.beitv2 import (
     ROUTES,
     Known,
     as_maps,
+    by_route,
     check,
     close,
     each_route,
@@ -56,12 +57,7 @@ class Pass:
         self.quantize.cluster_size = torch.zeros(8192, dtype=torch.float64)
 
 
-@pytest.fixture(scope="module")
-def passed(request, known) -> Pass:
-    return Pass(known, request.param)
-
-
-both_routes = pytest.mark.parametrize("passed", ROUTES, indirect=True, scope="module")
+passed, both_routes = by_route(Pass)
 
 
 @both_routes

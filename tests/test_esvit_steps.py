@@ -1,11 +1,10 @@
 """The steps of docs/esvit: which settings are timed and asked for memory, and the tables that they become."""
 
-import json
 from dataclasses import replace
 
 import pytest
 
-from tests.steps_of_docs import DOCS, made_up, script
+from tests.steps_of_docs import made_up, script
 
 steps = script("esvit")
 GROUPS = 4  # a model's steps: two losses by two routes
@@ -16,14 +15,6 @@ def planned(monkeypatch):
     """What `measure` writes, of numbers made up."""
     monkeypatch.setattr(steps, "measure", made_up)
     return list(steps.measured())
-
-
-def test_no_setting_is_timed_or_asked_twice(planned):
-    for asked in ("seconds", "peak_live_bytes", "params"):
-        found = [
-            (one["model"], one["mode"], one["batch"], *one["arguments"].items()) for one in planned if one.get(asked)
-        ]
-        assert len(set(found)) == len(found) > 0
 
 
 def test_steps_are_timed_by_every_route_and_their_memory_asked_at_every_batch(planned):
@@ -76,17 +67,3 @@ def test_backbones_stand_beside_the_first_of_their_batch(planned):
     assert len(backbones) == 2 + sum(len(steps.backbones(batch)) for batch in steps.BACKBONE_ROUNDS)
     assert backbones[2] == "| `vit_base_patch8_224`, 224 px, `num_classes=0` | 1.0 | 1.0 | 1 | 1,000 | 1 |"
     assert backbones[3].endswith("`window=7` | 2.0 | 2.0 | 1 | 2,000 | 2.00 (2.00 to 2.00) |")
-
-
-def test_the_readme_has_the_tables_of_the_records(planned):
-    records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
-    page = (DOCS / "esvit" / "README.md").read_text()
-    assert [table for table in steps.tables(records) if table not in page] == []
-    keys = ("model", "mode", "batch", "size", "arguments")
-    assert [[one[key] for key in keys] for one in records] == [[one[key] for key in keys] for one in planned]
-
-
-@pytest.mark.parametrize("words", [[], ["measur"], ["table", "twice"]])
-def test_other_words_are_refused(words, capsys):
-    assert steps.main(words) == 2
-    assert "docs/esvit/steps.py measure" in capsys.readouterr().err

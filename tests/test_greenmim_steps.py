@@ -1,11 +1,8 @@
-"""The steps of docs/greenmim: the script on small models, and that its README says what its records do."""
+"""The steps of docs/greenmim: the script on small models, and its settings and quotients."""
 
-import json
 from dataclasses import replace
 
-import pytest
-
-from tests.steps_of_docs import DOCS, script
+from tests.steps_of_docs import script
 
 steps = script("greenmim")
 
@@ -40,15 +37,3 @@ def test_quotients_are_of_the_same_round():
     *_, first, second = steps.table(records).splitlines()
     assert first == "| `a`, 224 px | 1 | 2.000 | 1 | 1 | 1.00 |"
     assert second == "| `b`, 192 px, `x=1`, a classifier's step | 1 | 4.000 | 3.00 (2.00 to 3.00) | 2 | 2.00 |"
-
-
-def test_the_readme_has_the_table_of_the_records():
-    records = [json.loads(line) for line in steps.FILE.read_text().splitlines()]
-    assert steps.table(records) in (DOCS / "greenmim" / "README.md").read_text()
-    assert {record["batch"] for record in records} == {*steps.ROUNDS}
-
-
-@pytest.mark.parametrize("words", [[], ["measur"], ["table", "twice"]])
-def test_other_words_are_refused(words, capsys):
-    assert steps.main(words) == 2
-    assert "steps.py measure" in capsys.readouterr().err

@@ -311,7 +311,8 @@ def test_registry_lists_all_and_refuses_twins_and_strangers():
     assert list(all_metrics()) == [
         "activations", "macs", "macs_fvcore", "mask_occupancy", "padding", "params", "peak_live_bytes", "step_macs",
         "top_tokens", "ccs", "codebook_usage", "correspondence_accuracy", "correspondence_distance", "entropy",
-        "hallucination", "peak_memory", "first_call", "latency", "latency_parts", "mfu", "step_time", "throughput",
+        "hallucination", "significance", "peak_memory", "first_call", "latency", "latency_parts", "mfu", "step_time",
+        "throughput",
     ]  # fmt: skip
     assert all(one.summary and one.unit for one in all_metrics().values())
     with pytest.raises(ValueError, match="registered twice"):

@@ -41,19 +41,13 @@ class Classifier(Trunk):
     def forward_features(self, x: Tensor) -> Tensor:
         """(B, in_chans, H, W) -> (B, 1 + P, D), the class token first; normalised with class-token pooling alone.
         Raises ValueError on images of another size."""
-        self.check(x)
-        for after in self.after_blocks(self.tokens(self.patch_embed(x))):
-            x = after
-        return self.norm(x)
+        return self.norm(self.after_last(x))
 
     def forward_patches(self, x: Tensor, queries: Tensor | None = None) -> Tensor:
         """(B, in_chans, H, W) -> normalised patches (B, P, D); or (B, m, D), those at queries (B, m) alone, which the
         last block then computes nothing else for."""
-        self.check(x)
-        asked = None if queries is None else 1 + queries
-        for after in self.after_blocks(self.tokens(self.patch_embed(x)), queries=asked):
-            x = after
-        return self.fc_norm(self.norm(x if queries is not None else x[:, 1:]))
+        patches = self.after_last(x)[:, 1:] if queries is None else self.after_last(x, 1 + queries)
+        return self.fc_norm(self.norm(patches))
 
     def forward_head(self, x: Tensor, pre_logits: bool = False) -> Tensor:
         """Tokens (B, 1 + P, D) -> logits (B, num_classes), or what the classifier reads if `pre_logits`."""

@@ -38,8 +38,8 @@ class Trunk(nn.Module):
 
     img_size (pixels along a side, or two equal ones), patch_size, in_chans, embed_dim, depth, num_heads; init_values
     (of the layer scales, 0 for none), drop_path_rate (of the last block; it rises linearly from 0 at the first), impl:
-    one of IMPLS. positions: "block", a table of relative biases in each block; "shared", one for all blocks;
-    "absolute", an embedding that is added to the tokens; or "none".
+    one of IMPLS. positions: "block", a table of relative biases in each block; "shared", one for all blocks; or
+    "absolute", an embedding that is added to the tokens.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class Trunk(nn.Module):
         impl: str = "auto",
     ):
         super().__init__()
-        among("positions", positions, ("block", "shared", "absolute", "none"), NAME)
+        among("positions", positions, ("block", "shared", "absolute"), NAME)
         for word, number in dict(patch_size=patch_size, in_chans=in_chans, depth=depth, num_heads=num_heads).items():
             whole(word, number, 1, NAME)
         if whole("embed_dim", embed_dim, 1, NAME) % num_heads:
@@ -72,13 +72,12 @@ class Trunk(nn.Module):
         self.num_heads, self.init_values = num_heads, init_values
         self.num_prefix_tokens = 1
         self.grad_checkpointing = False
-        relative = positions in ("block", "shared")
+        relative = positions != "absolute"
         self.rows = (2 * self.side - 1) ** 2 + 3 if relative else 0
         self.register_buffer("index", relative_index(self.side) if relative else None, persistent=False)
         self.patch_embed = PatchEmbed(in_chans, embed_dim, patch_size)
         self.cls_token = nn.Parameter(torch.zeros(1, 1, embed_dim))
-        absolute = torch.zeros(1, 1 + self.side**2, embed_dim) if positions == "absolute" else None
-        self.pos_embed = None if absolute is None else nn.Parameter(absolute)
+        self.pos_embed = None if relative else nn.Parameter(torch.zeros(1, 1 + self.side**2, embed_dim))
         own = self.rows if positions == "block" else 0
         self.blocks = nn.ModuleList(
             self.block(drop_path_rate * number / max(1, depth - 1), own) for number in range(depth)
@@ -113,6 +112,15 @@ class Trunk(nn.Module):
         for block in self.blocks:
             x = self.run(block, x, bias, queries if block is self.blocks[-1] else None)
             yield x
+
+    def after_last(self, images: Tensor, queries: Tensor | None = None) -> Tensor:
+        """Images (B, in_chans, H, W) -> what follows the last block, (B, 1 + P, D), or (B, m, D) of the tokens at
+        queries (B, m) alone. Raises ValueError on images of another size."""
+        self.check(images)
+        x = self.tokens(self.patch_embed(images))
+        for after in self.after_blocks(x, queries=queries):
+            x = after
+        return x
 
     def set_grad_checkpointing(self, enable: bool = True) -> None:
         """Compute blocks again in the backward pass instead of storing what they need."""

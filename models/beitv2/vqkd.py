@@ -19,28 +19,21 @@ DEPTHS = (0, 1, 3)  # of the decoder (paper, table 4); 0 for none, in a tokenize
 class VQKD(nn.Module):
     """Images -> codes -> a teacher's features. Arguments:
 
-    img_size, patch_size, in_chans, embed_dim, depth, num_heads, drop_path_rate: the encoder's. decoder_depth: one of
-    DEPTHS. teacher: whose features are decoded, for their width. vocab_size, code_width: of the codebook. kmeans_init:
-    the first step of training sets the codebook by k-means, as officially, until when there are no codes. impl: as a
-    trunk's.
+    decoder_depth: one of DEPTHS. teacher: whose features are decoded, for their width. vocab_size, code_width: of the
+    codebook. kmeans_init: the first step of training sets the codebook by k-means, as officially, until when there are
+    no codes. impl: as a trunk's. words: other arguments of Trunk, for the encoder; the decoder is as wide.
     """
 
     def __init__(
         self,
-        img_size: int | tuple[int, int] = 224,
-        patch_size: int = 16,
-        in_chans: int = 3,
-        embed_dim: int = 768,
-        depth: int = 12,
-        num_heads: int = 12,
         decoder_depth: int = 3,
         teacher: str = "clip",
         vocab_size: int = VOCABULARY,
         code_width: int = CODE_WIDTH,
         kmeans_init: bool = False,
-        drop_path_rate: float = 0.0,
         num_classes: int = -1,
         impl: str = "auto",
+        **words: Any,
     ):
         super().__init__()
         among("decoder_depth", decoder_depth, DEPTHS, NAME)
@@ -51,26 +44,25 @@ class VQKD(nn.Module):
         self.num_classes = num_classes
         self.teacher, self.decoder_depth = teacher, decoder_depth
         self.vocab_size = whole("vocab_size", vocab_size, 1, NAME)
-        alike = dict(embed_dim=embed_dim, num_heads=num_heads, num_classes=0, init_values=0.0, positions="absolute")
-        self.encoder = Classifier(
-            img_size=img_size,
-            patch_size=patch_size,
-            in_chans=in_chans,
-            depth=depth,
-            drop_path_rate=drop_path_rate,
-            impl=impl,
-            **alike,
-        )
-        self.side, self.in_chans = self.encoder.side, in_chans
+        alike = dict(num_classes=0, positions="absolute", impl=impl)
+        self.encoder = Classifier(**alike, **words)
+        self.side, self.in_chans = self.encoder.side, self.encoder.in_chans
+        width, num_heads = self.encoder.embed_dim, self.encoder.num_heads
         whole("code_width", code_width, 1, NAME)
         self.quantize = Quantizer(vocab_size, code_width, kmeans_init=kmeans_init, impl=self.impl)
-        self.encode_task_layer = _task_layer(embed_dim, code_width)
+        self.encode_task_layer = _task_layer(width, code_width)
         self.decoder = self.decode_task_layer = None
         if decoder_depth:
             self.decoder = Classifier(
-                img_size=self.side, patch_size=1, in_chans=code_width, depth=decoder_depth, impl=impl, **alike
+                img_size=self.side,
+                patch_size=1,
+                in_chans=code_width,
+                embed_dim=width,
+                depth=decoder_depth,
+                num_heads=num_heads,
+                **alike,
             )
-            self.decode_task_layer = _task_layer(embed_dim, WIDTHS[teacher])
+            self.decode_task_layer = _task_layer(width, WIDTHS[teacher])
 
     def forward(
         self, images: Tensor, target: Tensor | None = None, first_rows: Tensor | None = None
