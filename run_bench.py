@@ -54,9 +54,9 @@ def main_job(
 ) -> None:
     """python run_bench.py
 
-    Without a command: the main job. Static numbers of every model of the zoo and of timm's baselines, the small
-    ones timed, then a report: runs/main.jsonl, runs/report/report.md. Asked a second time, it measures only what
-    is not recorded yet (--again measures anew).
+    Without a command: the main job. Static numbers of every model of the zoo, of timm's baselines and of what the
+    papers claim, the small ones timed, then a report: runs/main.jsonl, runs/report/report.md and report.html. Asked
+    a second time, it measures only what is not recorded yet (--again measures anew).
     """
     if context.invoked_subcommand is not None:
         if again or dry_run:
@@ -65,12 +65,15 @@ def main_job(
     import models
     from bench.jobs import main_job
     from bench.plan import default_device
+    from reports.ledger import ledger, planning
 
-    cells = main_job(models.zoo(), default_device())
+    device, protocol = default_device(), preset("quick")
+    claimed = planning.clockless(wanted_claims(ledger.papers_of([]), device, protocol))
+    cells = [*main_job(models.zoo(), device), *as_cells(claimed)]
     if dry_run:
-        show_plan(cells, preset("quick"))
+        show_plan(cells, protocol)
         return
-    code = measure(cells, preset("quick"), MAIN_RECORDS, REGISTER, resume=not again)
+    code = measure(cells, protocol, MAIN_RECORDS, REGISTER, resume=not again)
     write_report([MAIN_RECORDS], REPORT)
     show_ledger([MAIN_RECORDS])
     raise typer.Exit(code)
@@ -160,22 +163,20 @@ def claims(
     from reports.ledger import ledger, planning
 
     chosen = ledger.papers_of(papers or [])
-    import models  # noqa: F401 - workers know its names; so does a plan
+    load_plugins([])
     from bench import jsonl
-    from bench.environment import capture
     from bench.plan import default_device
 
     protocol = preset(preset_name, threads)
     device = default_device()
-    here = capture(device, protocol.threads)
-    every = ledger.sorted_claims()
-    cells = claim_cells(planning.wanted(every, chosen, device, here.gpu or here.cpu), bool(only))
+    taken = planning.quick if only else list
+    cells = as_cells(taken(wanted_claims(chosen, device, protocol)))
     if dry_run:
         show_claims_plan(cells, protocol, records_file, as_json)
         return
     records = record(cells, protocol, records_file, REGISTER, resume=True)
     judged = ledger.rows(jsonl.read(records_file), chosen)
-    waited = claim_cells(planning.costly(judged, every, device), bool(only))
+    waited = as_cells(taken(planning.costly(judged, ledger.sorted_claims(), device)))
     if waited:
         records += record(waited, protocol, records_file, REGISTER, resume=True)
         judged = ledger.rows(jsonl.read(records_file), chosen)
@@ -311,12 +312,20 @@ def show_ledger(files: Sequence[Path]) -> None:
     human.print(f"{ledger.line(ledger.rows(read_all(files)))}; `run_bench.py claims` tests more", markup=False)
 
 
-def claim_cells(wanted: "Wanted", static: bool) -> list["Cell"]:
-    """What the ledger wants, as cells; static: what is counted alone."""
-    from bench.runner import Cell
-    from reports.ledger.planning import quick
+def wanted_claims(papers: Sequence[str], device: str, protocol: "Protocol") -> "Wanted":
+    """What the claims of papers need on this machine."""
+    from bench.environment import capture
+    from reports.ledger import ledger, planning
 
-    return [Cell(spec, metrics) for spec, metrics in (quick(wanted) if static else wanted)]
+    here = capture(device, protocol.threads)
+    return planning.wanted(ledger.sorted_claims(), papers, device, here.gpu or here.cpu)
+
+
+def as_cells(wanted: "Wanted") -> list["Cell"]:
+    """What the ledger wants, as cells."""
+    from bench.runner import Cell
+
+    return [Cell(spec, metrics) for spec, metrics in wanted]
 
 
 def show_claims_plan(cells: Sequence["Cell"], protocol: "Protocol", path: Path, as_json: bool) -> None:

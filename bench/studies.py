@@ -106,8 +106,8 @@ SECTIONED_TIMES = ("step_time", "throughput")
 
 
 def changed(zoo: Sequence[str], device: str) -> list[Cell]:
-    """What models that change a base cost beside it: over resolution, in time, in training over their branches, and with
-    parts of the change alone."""
+    """What models that change a base cost beside it: over resolution, in time, in training over their branches, and
+    with parts of the change alone."""
     models = [*(name for name in zoo if name.startswith(CHANGED)), *BASES]
     sized = [Spec(model, size=(side, side), device=device) for model in models for side in CHANGED_SIZES]
     plain = Spec(BASES[0], mode="train", device=device)

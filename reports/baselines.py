@@ -4,8 +4,6 @@ from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
 HMHSA, GREENMIM, ESVIT, BEITV2 = "2306.10875", "2205.13515", "2106.09785", "2208.06366"  # arXiv ids
-SIMMIM, ALL_TOKENS = "SimMIM", "own encoder on all tokens"  # kinds of GreenMIM's bases
-VIEW_LOSS = "view loss alone"  # EsViT's
 
 
 class Base(NamedTuple):
@@ -13,7 +11,6 @@ class Base(NamedTuple):
 
     size: (of the model, of the base), as the frame writes them, where they differ; None is any, the same of both.
     arguments: what the base's constructor is given, whatever the model's is.
-    kind: which of a paper's kinds of bases, where its claims tell several apart.
     mode: the only one in which they are compared, where a model has others too.
     """
 
@@ -21,13 +18,12 @@ class Base(NamedTuple):
     paper: str
     size: tuple[str, str] | None = None
     arguments: Mapping[str, float | str] = {}
-    kind: str = ""
     mode: str = ""
 
 
 def _masked(model: str, *dense: Base) -> tuple[Base, ...]:
     """The bases of a GreenMIM: those that encode masked tokens too, and itself with none masked."""
-    return (*dense, Base(model, GREENMIM, arguments={"mask_ratio": 0}, kind=ALL_TOKENS))
+    return (*dense, Base(model, GREENMIM, arguments={"mask_ratio": 0}))
 
 
 # EsViT's models, as the paper sorts them: one grid of tokens from first to last, or a coarser one each stage.
@@ -42,21 +38,12 @@ TRAINED: Mapping[str, str] = {  # what a step of BEiT v2's pre-training trains
     **dict.fromkeys(_MIM, "masked image modelling"),
     **dict.fromkeys(_VQ_KD, "tokenizer"),
 }
-_CLS_HEAD, _DECODER = "CLS head", "3 layers of decoder, not 1"
 
 
 def _without(models: Iterable[str], **arguments: float | str) -> Mapping[str, tuple[Base, ...]]:
     """Steps of BEiT v2, each with itself given these arguments as its base."""
     return {model: (Base(model, BEITV2, arguments=arguments, mode="pretrain"),) for model in models}
 
-
-# What BEiT v2 adds to a step of pre-training, and the bases without it: mapping of models as `BASES` is.
-STEP_PARTS: Mapping[str, Mapping[str, tuple[Base, ...]]] = {
-    _CLS_HEAD: _without(_MIM, cls_head="False"),
-    "network that gives the targets": _without(TRAINED, targets="given"),
-    _DECODER: _without(_VQ_KD, decoder_depth=1),
-    "fast route": _without(TRAINED, impl="reference"),
-}
 
 BASES: Mapping[str, tuple[Base, ...]] = {
     "hmhsa_deit_tiny": (Base("deit_tiny_patch16_224", HMHSA),),
@@ -66,15 +53,15 @@ BASES: Mapping[str, tuple[Base, ...]] = {
     **{
         f"greenmim_{body}": _masked(
             f"greenmim_{body}",
-            Base(f"simmim_{body}", GREENMIM, kind=SIMMIM),
-            Base(f"simmim_{body}", GREENMIM, size=("224", "192"), kind=SIMMIM),  # SimMIM's own recipe
+            Base(f"simmim_{body}", GREENMIM),
+            Base(f"simmim_{body}", GREENMIM, size=("224", "192")),  # SimMIM's own recipe
         )
         for body in ("swin_micro", "swin_tiny", "swin_base", "swin_large")
     },
     "greenmim_twins_large": _masked("greenmim_twins_large"),
-    **{model: (Base(model, ESVIT, arguments={"loss": "view"}, kind=VIEW_LOSS, mode="pretrain"),) for model in STAGES},
-    **STEP_PARTS[_CLS_HEAD],  # the paper compares with these two
-    **STEP_PARTS[_DECODER],
+    **{model: (Base(model, ESVIT, arguments={"loss": "view"}, mode="pretrain"),) for model in STAGES},
+    **_without(_MIM, cls_head="False"),
+    **_without(_VQ_KD, decoder_depth=1),
 }
 
 

@@ -7,7 +7,7 @@ import pandas as pd
 
 from bench.record import Record
 from bench.spec import Spec, format_size
-from reports.percentiles import percentiles
+from reports.percentiles import PERCENTS, percentiles
 
 AXES = (
     *("mode", "batch", "size", "precision", "device", "compile", "attention", "layout"),
@@ -16,6 +16,12 @@ AXES = (
 _WORDS = {"batch": "b{}", "size": "{} px", "compile": "compile {}", "weights": "{} weights", "images": "on {}"}
 IDENTITY = ["id", "model", *AXES, "impl", "form", "environment", "preset", "time", "metric", "unit"]  # of a value
 CELL = ["environment", "preset", "id"]  # what is measured, where, and how carefully
+_COLUMNS = [
+    *IDENTITY,
+    *("value", "low", "high", "samples", "processes", "status", "note"),
+    *(f"p{percent}" for percent in PERCENTS),
+    "details",
+]
 
 
 def to_frame(records: Sequence[Record]) -> pd.DataFrame:
@@ -50,7 +56,7 @@ def to_frame(records: Sequence[Record]) -> pd.DataFrame:
         for record in records
         for value in record.values
     ]
-    return pd.DataFrame(rows).astype({"value": float, "low": float, "high": float})
+    return pd.DataFrame(rows, columns=_COLUMNS).astype({"value": float, "low": float, "high": float})
 
 
 def to_csv(frame: pd.DataFrame, path: Path) -> None:

@@ -1,6 +1,6 @@
 """What a model costs against the bases of its paper: the change of each number in percent, cell by cell."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
@@ -8,7 +8,6 @@ import pandas as pd
 from bench.spec import Spec
 from reports import arguments
 from reports.baselines import BASES, Base, untagged
-from reports.claims import published_reductions
 from reports.format import change, factor, name
 from reports.frame import AXES, CELL, IDENTITY, varying
 
@@ -19,32 +18,28 @@ _NUMBERS = ["value", "low", "high"]
 CHANGE = ["change_percent", "low_percent", "high_percent"]
 
 Row = dict[Any, Any]  # of the tidy frame: column -> value
-Bases = Mapping[str, tuple[Base, ...]]
 
 
-def changes(frame: pd.DataFrame, bases: Bases = BASES) -> pd.DataFrame:
+def changes(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of `METRICS` whose base has the number too, in a cell with the same axes, environment and preset; one
-    for each of the model's `bases`.
+    for each of the model's bases.
 
     Columns beside the frame's: base (which of the model's, 0 the first), against (its cell: the model, with its size
     where that is another, and its arguments if it has any); base_value, base_low, base_high; change_percent, and
     low_percent to high_percent where both numbers have an interval: from the quotients of their bounds, so that it
     covers the true change whenever both intervals cover what they are of.
     """
-    rows = [
-        {**own, "base": base, **_against(own, found)} for own, base, found in _pairs(frame, bases) if found is not None
-    ]
+    rows = [{**own, "base": base, **_against(own, found)} for own, base, found in _pairs(frame) if found is not None]
     numbers = [*(f"base_{one}" for one in _NUMBERS), *CHANGE]
     return pd.DataFrame(rows, columns=[*frame.columns, "base", "against", *numbers]).astype(
         dict.fromkeys(numbers, float)
     )
 
 
-def table(rows: pd.DataFrame, *first: str) -> pd.DataFrame:
+def table(rows: pd.DataFrame) -> pd.DataFrame:
     """`changes` as words: a row a cell and base, a column a metric, `-` where not both have the number.
 
-    first: further columns of `rows` that tell bases apart, before the others. Pre-training has its throughput as a
-    factor too, the speed-up that papers print.
+    Pre-training has its throughput as a factor too, the speed-up that papers print.
     """
     metrics = [metric for metric in METRICS if metric in set(rows["metric"])]
     factors = (rows["mode"].eq("pretrain") & rows["metric"].eq("throughput")).any()
@@ -54,7 +49,7 @@ def table(rows: pd.DataFrame, *first: str) -> pd.DataFrame:
     words = []
     for _, own in rows.fillna({"impl": ""}).groupby([*CELL, "against"], sort=False):
         numbers: Row = {row["metric"]: row for row in own.to_dict("records")}
-        row: Row = {key: own[key].iloc[0] for key in (*first, "model", "against", *keys)}
+        row: Row = {key: own[key].iloc[0] for key in ("model", "against", *keys)}
         row |= {name(metric): _word(metric, numbers.get(metric)) for metric in metrics}
         if factors:
             row["speed-up"] = "-" if "throughput" not in numbers else factor(*quotient(numbers["throughput"])) or "-"
@@ -78,7 +73,7 @@ def unpaired(frame: pd.DataFrame) -> dict[str, list[str]]:
     `pvt_v2_b1 mode=train batch=1,8 size=224`."""
     compared: set[tuple[object, ...]] = set()
     cells: dict[tuple[object, ...], tuple[Row, Base]] = {}
-    for own, place, found in _pairs(frame, BASES):
+    for own, place, found in _pairs(frame):
         cell = (*(own[key] for key in CELL), place)
         cells.setdefault(cell, (own, BASES[untagged(own["model"])][place]))
         if found is not None:
@@ -93,35 +88,7 @@ def unpaired(frame: pd.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def published(frame: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
-    """What papers print of the models of `frame`, beside our `changes` at 224 px, as words; a row a number."""
-    claims = published_reductions()
-    claims = claims[claims["name"].isin(frame["model"].map(untagged))]
-    alike = rows[(rows["size"] == "224") & (rows["mode"] == "infer") & (rows["form"] != "training")]
-    alike = alike[alike["arguments"] == ""]
-    ours = {
-        (untagged(row["model"]), row["metric"]): _word(row["metric"], row)
-        for row in alike.to_dict("records")
-        if row["metric"] in COUNTS
-    }
-    return pd.DataFrame(
-        [
-            {
-                "model": one["name"],
-                "of": name(one["metric"]),
-                "published": change(one["change_percent"], decimals=1),
-                "measured": ours.get((one["name"], one["metric"]), "-"),
-                "source": f"{one['source']} of arXiv:{one['paper']}",
-                "read in": one["provenance"],
-                "confidence": one["confidence"],
-                "id": one["id"],
-            }
-            for one in claims.to_dict("records")
-        ]
-    )
-
-
-def _pairs(frame: pd.DataFrame, every: Bases) -> Iterator[tuple[Row, int, Row | None]]:
+def _pairs(frame: pd.DataFrame) -> Iterator[tuple[Row, int, Row | None]]:
     """Each measured number of a model with each of its bases (0 the first), and the base's number; None where that was
     not measured alike.
 
@@ -135,7 +102,7 @@ def _pairs(frame: pd.DataFrame, every: Bases) -> Iterator[tuple[Row, int, Row | 
         alike.setdefault(_key(row, untagged(row["model"]), row["size"]), []).append(row)
     for row in rows:
         own = arguments.read(row["arguments"])
-        bases = every.get(untagged(row["model"]), ())
+        bases = BASES.get(untagged(row["model"]), ())
         if any(base.model == untagged(row["model"]) and base.arguments.items() <= own.items() for base in bases):
             continue  # a base itself
         for place, base in enumerate(bases):

@@ -1,58 +1,53 @@
 """report.md with its pictures and tables, from records alone."""
 
-import dataclasses
 from collections.abc import Sequence
-from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-from jinja2 import Environment as Templates
-from jinja2 import PackageLoader, StrictUndefined
 
-from bench.environment import Environment
 from bench.errors import UsageError
-from bench.protocol import Protocol
 from bench.record import Record
-from reports import (
-    attention,
-    codebook,
-    correspondence,
-    epochs,
-    grouping,
-    leftovers,
-    losses,
-    reductions,
-    self_supervised,
-    shares,
-    speedups,
-    steps,
-    tables,
-    tokenized,
-)
-from reports.baselines import BEITV2, ESVIT, GREENMIM, models_of, untagged
+from reports import attention, epochs, html, leftovers, pareto, reductions, shares, steps, tables
 from reports.claims import published_top1
-from reports.figures import Picture, pictures
-from reports.format import bytes_, number
+from reports.figures import Picture, front, pictures
 from reports.frame import CELL, latest, to_csv, to_frame
+from reports.ledger import ledger
+from reports.ledger.judging import frame_of
+from reports.methods import methods
+from reports.papers import section
+from reports.papers.about import models_of
+from reports.papers.evidence import Evidence
+from reports.papers.exhibit import LEGEND
+from reports.papers.section import Section
 from reports.style import save
+from reports.tables import compact
+from reports.templating import templates
 
 
 def write(records: Sequence[Record], folder: Path) -> Path:
-    """Write report.md, CSV files and the pictures into `folder`; returns the path of report.md.
+    """Write report.md, report.html, CSV files and the pictures into `folder`; returns the path of report.md.
 
-    results.csv and values.csv are always there; parts.csv, steps.csv and attention.csv where a value was split,
-    reductions.csv where a base was measured too. What an earlier report wrote there and this one doesn't is removed
-    (`reports.leftovers`).
+    report.html is the same in one file, with tables to sort and a chart to explore. results.csv and values.csv are
+    always there; parts.csv, steps.csv and attention.csv where a value was split, reductions.csv where a base was
+    measured too, ledger.csv and ledger.json where there is something of a paper. What an
+    earlier report wrote there and this one doesn't is removed (`reports.leftovers`).
 
     Raises UsageError if the folder cannot be written to.
     """
     everything = to_frame(records)
     frame = latest(everything)
-    drawn = pictures(frame)
+    judged = ledger.rows(records)
+    sections = section.sections(Evidence(frame_of(records), judged))
+    shown = section.pictures(sections)
+    seen = {(one.title, one.alt) for one in shown}  # which says of which models it is
+    told = [model for one in sections for model in models_of(one.paper, frame)]
+    drawn = [one for one in pictures(frame, told) if (one.title, one.alt) not in seen]
+    first = front(frame)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = ["report.md", "results.csv", "values.csv"]
-        for picture in drawn:
+        written = ["report.md", "report.html", "results.csv", "values.csv"]
+        for picture in (*first, *shown, *drawn):
             if picture.figure:
                 written += save(picture.figure, folder, picture.name)
         tables.exact(frame).to_csv(folder / "results.csv", index=False)
@@ -61,8 +56,12 @@ def write(records: Sequence[Record], folder: Path) -> Path:
             if not rows.empty:
                 to_csv(rows, folder / name)
                 written.append(name)
+        if sections:
+            written += [path.name for path in ledger.write_data(judged, folder)]
         page = folder / "report.md"
-        page.write_text(render(records, frame, drawn, superseded=len(everything) - len(frame)), encoding="utf-8")
+        text = render(records, frame, sections, first, drawn, superseded=len(everything) - len(frame))
+        page.write_text(text, encoding="utf-8")
+        (folder / "report.html").write_text(html.page(text, folder, pareto.chart(frame)), encoding="utf-8")
         leftovers.note(folder, written)
     except OSError as error:
         raise UsageError(f"cannot write the report to {folder}: {error.strerror or error}") from error
@@ -84,121 +83,71 @@ def summary(records: Sequence[Record]) -> str:
     return tables.to_markdown(tables.results(tables.main_rows(latest(to_frame(records)))))
 
 
-def render(records: Sequence[Record], frame: pd.DataFrame, drawn: Sequence[Picture], superseded: int) -> str:
+def render(
+    records: Sequence[Record],
+    frame: pd.DataFrame,
+    sections: Sequence[Section],
+    first: Sequence[Picture],
+    drawn: Sequence[Picture],
+    superseded: int,
+) -> str:
     """The page's text."""
-    templates = Templates(
-        loader=PackageLoader("reports"), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
+    times = sorted(record.time for record in records)
+    return (
+        templates()
+        .get_template("report.md.j2")
+        .render(
+            models=frame["model"].unique(),
+            cells=frame[CELL].drop_duplicates().shape[0],
+            begun=times[0][:16].replace("T", " "),
+            ended=times[-1][:16].replace("T", " "),
+            failed=(frame["status"] == "failed").sum(),
+            skipped=(frame["status"] == "skipped").sum(),
+            superseded=superseded,
+            codes=sorted({record.environment.code for record in records}),
+            sections=sections,
+            first=first,
+            **_summary(sections),
+            **_results(frame, drawn),
+            **methods(records, frame),
+        )
     )
+
+
+def _summary(sections: Sequence[Section]) -> dict[str, str]:
+    """What stands first, of the papers that have a section."""
+    judged = [row for one in sections for row in one.rows]
+    return {
+        "claims_line": ledger.line(judged),
+        "verdicts": compact(ledger.summary(judged)),
+        "marks": LEGEND,
+        "headlines": compact(section.headlines(sections)),
+        **ledger.BOUNDS,
+    }
+
+
+def _results(frame: pd.DataFrame, drawn: Sequence[Picture]) -> dict[str, Any]:
+    """The tables and pictures of all models."""
     main = tables.main_rows(frame)
     timed = frame.loc[frame["metric"] == "throughput", "model"]
     published = published_top1()
-    published = published[published["name"].isin(timed)].drop(columns="model")
     changes = reductions.changes(frame)
-    times = sorted(record.time for record in records)
-    return templates.get_template("report.md.j2").render(
-        models=frame["model"].unique(),
-        cells=frame[CELL].drop_duplicates().shape[0],
-        begun=times[0][:16].replace("T", " "),
-        ended=times[-1][:16].replace("T", " "),
-        failed=(frame["status"] == "failed").sum(),
-        skipped=(frame["status"] == "skipped").sum(),
-        superseded=superseded,
-        environments=[_markdown(_describe(environments)) for environments in _distinct(records)],
-        codes=sorted({record.environment.code for record in records}),
-        constant=", ".join(f"{name} {tables.escape(word)}" for name, word in tables.constant(main).items()),
-        results=_markdown(tables.results(main)),
-        memory={title: _markdown(table) for title, table in tables.memory(frame).items()},
-        step_parts=not steps.parts(frame).empty,
-        latencies=_markdown(tables.latencies(main)),
-        shares=_markdown(shares.against_time(frame)),
-        attention=_markdown(attention.table(frame)),
-        warning=attention.warning(attention.looked(frame, *attention.METRICS)),
-        images=_markdown(attention.per_image(frame)),
-        against=_markdown(reductions.table(changes)),
-        against_timed=bool(set(changes["metric"]) - set(reductions.COUNTS)),
-        against_forms=changes["form"].any(),
-        against_masked=changes["model"].map(untagged).isin(models_of(GREENMIM)).any(),
-        against_published=_markdown(reductions.published(frame, changes)),
-        against_view_loss=changes["model"].map(untagged).isin(models_of(ESVIT)).any(),
-        against_step_parts=changes["model"].map(untagged).isin(models_of(BEITV2)).any(),
-        unpaired={model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
-        masked=frame["model"].map(untagged).isin(models_of(GREENMIM)).any(),
-        epochs=_markdown(epochs.table(frame)),
-        epoch_images=epochs.IMAGES,
-        steps=_markdown(speedups.table(frame, changes)),
-        grouping=_markdown(grouping.table(frame)),
-        hallucination=_markdown(attention.hallucination(frame)),
-        esvit=_esvit(frame, changes),
-        beitv2=_beitv2(frame),
-        pictures=[(picture, "" if picture.table is None else _markdown(picture.table)) for picture in drawn],
-        published=_markdown(published),
-        problems=_markdown(tables.problems(frame)),
-        remarks=_markdown(tables.remarks(frame)),
-        protocols=[_sentence(protocol) for protocol in dict.fromkeys(record.protocol for record in records)],
-    )
-
-
-def _esvit(frame: pd.DataFrame, changes: pd.DataFrame) -> dict[str, str]:
-    """The parts of the section on self-supervised models, by the names that its template has for them."""
-    seen = attention.looked(frame, *tables.CORRESPONDENCE)
-    parts = {
-        "models": self_supervised.models(frame),
-        "ratios": self_supervised.ratios(frame),
-        "architectures": self_supervised.architectures(frame),
-        "origins": self_supervised.origins() if self_supervised.inferred(frame) else pd.DataFrame(),
-        "losses": losses.table(changes),
-        "correspondence": correspondence.table(frame),
+    return {
+        "constant": ", ".join(f"{name} {tables.escape(word)}" for name, word in tables.constant(main).items()),
+        "results": compact(tables.results(main)),
+        "memory": {title: compact(table) for title, table in tables.memory(frame).items()},
+        "step_parts": not steps.parts(frame).empty,
+        "latencies": compact(tables.latencies(main)),
+        "shares": compact(shares.against_time(frame)),
+        "attention": compact(attention.table(frame)),
+        "warning": attention.warning(attention.looked(frame, *attention.METRICS)),
+        "images": compact(attention.per_image(frame)),
+        "against": compact(reductions.table(changes)),
+        "against_timed": bool(set(changes["metric"]) - set(reductions.COUNTS)),
+        "unpaired": {model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
+        "epochs": compact(epochs.table(frame)),
+        "epoch_images": epochs.IMAGES,
+        "hallucination": compact(attention.hallucination(frame)),
+        "pictures": drawn,
+        "published": compact(published[published["name"].isin(timed)].drop(columns="model")),
     }
-    return {name: _markdown(part) for name, part in parts.items()} | {"correspondence_warning": attention.warning(seen)}
-
-
-def _beitv2(frame: pd.DataFrame) -> dict[str, str]:
-    """The parts of the section on tokenized pre-training, likewise."""
-    parts = {name: _markdown(part) for name, part in tokenized.section(frame).items()}
-    return parts | {"usage_warning": attention.warning(attention.looked(frame, codebook.METRIC))} if parts else parts
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    return "" if table.empty else tables.to_markdown(table)
-
-
-def _distinct(records: Sequence[Record]) -> list[list[Environment]]:
-    """The environments of the records by fingerprint, in the order of time."""
-    found: dict[str, list[Environment]] = {}
-    for record in sorted(records, key=lambda record: datetime.fromisoformat(record.time)):
-        found.setdefault(record.environment.fingerprint, []).append(record.environment)
-    return list(found.values())
-
-
-def _describe(alike: Sequence[Environment]) -> pd.DataFrame:
-    """Environments of one fingerprint as a table of two columns."""
-    environment = alike[-1]
-    state = environment.state
-    codes = dict.fromkeys(f"commit {one.commit or 'unknown'}, measuring code {one.code}" for one in alike)
-    facts = {
-        "environment": environment.fingerprint,
-        "CPU": f"{environment.cpu}, {environment.cores} logical cores, {environment.threads} threads used",
-        "memory": bytes_(environment.memory),
-        "GPU": "none used"
-        if environment.gpu is None
-        else f"{environment.gpu}, {bytes_(environment.gpu_memory or 0)}, driver {environment.driver}",
-        "system": f"{environment.system}, Python {environment.python}",
-        "packages": ", ".join(f"{name} {version}" for name, version in environment.packages.items()),
-        "code": "; ".join(codes),
-        "state at the last cell": ", ".join(f"{name} {_state(name, value)}" for name, value in state.items()),
-    }
-    return pd.DataFrame({"fact": facts.keys(), "value": facts.values()})
-
-
-def _state(name: str, value: object) -> str:
-    if name.endswith("clock") and isinstance(value, float):
-        return f"{value * 1e-9:.2f} GHz"
-    if isinstance(value, float):
-        return number(value, 3)
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _sentence(protocol: Protocol) -> str:
-    fields = dataclasses.asdict(protocol)
-    name = fields.pop("preset")
-    return f"Preset `{name}`: " + ", ".join(f"{key.replace('_', ' ')} {value:g}" for key, value in fields.items()) + "."

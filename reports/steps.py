@@ -8,7 +8,6 @@ from reports.shares import split
 
 COSTS = {"step_macs": "MACs", "step_time": "time", "peak_live_bytes": "memory"}  # metric -> as a reader calls it
 FORWARD, BACKWARD, ACTIVATIONS = "forward", "backward", "activations"
-FROZEN = ("tokenizer", "teacher")  # sections that give the targets and learn nothing
 _WHOLE = "whole step"
 _ALL = "all"  # the section of what is done to all of them at once: its phase says what
 
@@ -52,23 +51,6 @@ def table(rows: pd.DataFrame) -> pd.DataFrame:
             {"model": name, "section": section, **_words(own, section)}
             for name, own in rows.groupby("series", sort=False)
             for section in (_WHOLE, *sections(own))
-        ]
-    )
-
-
-def frozen(rows: pd.DataFrame) -> pd.DataFrame:
-    """Of `cells` the share of the network that gives the targets in each cost, as words; a row a cell that has one."""
-    rows = rows[rows.groupby("series")["section"].transform(lambda own: own.isin(FROZEN).any()).astype(bool)]
-    return pd.DataFrame(
-        [
-            {
-                "model": name,
-                "section": section,
-                **{f"of {cost}": _share(own, section, cost) for cost in COSTS.values()},
-            }
-            for name, own in rows.groupby("series", sort=False)
-            for section in FROZEN
-            if section in set(own["section"])
         ]
     )
 

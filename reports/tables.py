@@ -11,7 +11,7 @@ from reports.percentiles import PERCENTS
 
 MEMORY = ("peak_memory", "peak_live_bytes")
 CORRESPONDENCE = ("correspondence_accuracy", "correspondence_distance")
-ATTENTION = {"ccs", "entropy", "hallucination", *CORRESPONDENCE, "codebook_usage", "significance"}  # of weights and images
+ATTENTION = {"ccs", "entropy", "hallucination", "significance", "codebook_usage", *CORRESPONDENCE}  # of images
 _APART = (set(MEMORY), ATTENTION, {"padding"}, {"mask_occupancy"})  # each has tables of its own
 
 
@@ -85,9 +85,17 @@ def constant(frame: pd.DataFrame) -> dict[str, str]:
 
 
 def to_markdown(table: pd.DataFrame) -> str:
-    """A Markdown table, its words escaped."""
+    """A Markdown table, its words escaped, its columns aligned as for a terminal."""
     clean = table.rename(columns=escape).map(escape)
     return clean.to_markdown(index=False, disable_numparse=True, colalign=["left"] * len(table.columns))
+
+
+def compact(table: pd.DataFrame) -> str:
+    """The same without padding, of which one long cell would make a page's worth; "" for no rows."""
+    if table.empty:
+        return ""
+    head, rule, *rows = re.sub(r" {2,}", " ", to_markdown(table)).split("\n")
+    return "\n".join([head, re.sub(r"-+", "---", rule), *rows])
 
 
 def escape(text: object) -> str:

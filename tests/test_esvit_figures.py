@@ -11,17 +11,25 @@ from PIL import Image
 
 from bench.record import Value
 from bench.spec import Spec
-from reports.figures import pictures
+from reports.figures import correspondences, head_entropies, heat_maps, with_looks
 from reports.figures.heat_maps import bits, most
+from reports.figures.losses_batch import draw as losses_batch
+from reports.style import styled
 
-SWIN, DEIT, BASE_8 = "esvit_swin_tiny", "esvit_deit_small", "vit_base_patch8_224"
-OURS = ("linear_accuracy", "losses_batch", "heat_maps", "head_entropies", "correspondences")
+SWIN, DEIT = "esvit_swin_tiny", "esvit_deit_small"
+OURS = (losses_batch, heat_maps, head_entropies, correspondences)
 ORIGIN = {"weights": "words on weights", "images": "1 photograph"}
 RIGHT, WRONG = "#009e73", "#d55e00"
 
 
+@styled
 def drawn(frame):
-    return {picture.name: picture for picture in pictures(frame) if picture.name.startswith(OURS)}
+    frame = with_looks(frame)
+    return {picture.name: picture for draw in OURS for picture in draw(frame)}
+
+
+def trained(model=SWIN):
+    return Spec(model, weights="pretrained")
 
 
 def failed(value):
@@ -32,81 +40,6 @@ def jpeg(colour, width=32, height=16):
     file = io.BytesIO()
     Image.new("RGB", (width, height), colour).save(file, "JPEG")
     return base64.b64encode(file.getvalue()).decode()
-
-
-def speed(value, low=None, high=None):
-    return Value("throughput", "img/s", value, interval=None if low is None else (low, high))
-
-
-def params(value):
-    return Value("params", "1", value)
-
-
-def infer(model, batch=8, arguments=None, **axes):
-    return Spec(model, batch=batch, model_args=arguments or {}, **axes)
-
-
-# Accuracy over throughput and parameters.
-
-
-def points(axes):
-    """Label -> (x, y, the interval's ends or none) of the points of a panel."""
-    found = {}
-    for one in axes.containers:
-        line, _, bars = one
-        [x], [y] = line.get_data()
-        ends = [segment[:, 0].tolist() for bar in bars for segment in bar.get_segments()]
-        found[one.get_label()] = (float(x), float(y), ends)
-    return found
-
-
-def test_published_accuracy_is_drawn_over_what_was_measured(frame_of):
-    window = infer("esvit_swin_base", 8, {"window": 14})
-    cells = [(window, speed(40.0, 38.0, 44.0), params(87_000_000)), (infer(BASE_8), speed(10.0))]
-    cells += [(infer("esvit_cvt_tiny"), params(29_000_000)), (infer("vit_tiny_patch16_224"), speed(9.0), params(5))]
-    picture = drawn(frame_of(*cells))["linear_accuracy"]
-    throughput, size = picture.figure.axes
-    assert points(throughput) == {
-        "EsViT, Swin-B/W=14": (40, 81.3, [[38, 44]]),
-        "DINO, ViT-B/8": (10, 80.1, []),
-    }
-    assert points(size) == {"EsViT, Swin-B/W=14": (87, 81.3, []), "EsViT, CvT 2-2-6-2": (29, 78.5, [])}
-    labels = [(axes.get_xlabel(), axes.get_xscale()) for axes in (throughput, size)]
-    assert labels == [("measured throughput (images/s)", "log"), ("measured parameters (M)", "log")]
-    assert throughput.get_ylabel() == "published linear accuracy (%)"
-    assert "as published" in picture.caption
-    assert "not measured here" in picture.caption
-    for mark in ("Swin-B/W=14", "ViT-B/8"):
-        assert mark in picture.alt
-
-
-def test_a_method_has_a_colour_and_a_row_a_marker(frame_of):
-    models = ("esvit_vit_base", DEIT, "esvit_swin_small", SWIN)
-    [axes] = drawn(frame_of(*[(infer(model), params(5)) for model in models]))["linear_accuracy"].figure.axes
-    looks = {one.get_label(): (to_hex(one[0].get_color()), one[0].get_marker()) for one in axes.containers}
-    assert list(looks) == [
-        *("DINO, DeiT-S/16", "DINO, ViT-B/16", "MoCo-v3, ViT-B/16", "MoBY, Swin-T"),
-        *("EsViT, Swin-T/W=7", "EsViT, Swin-S/W=7"),
-    ]  # and not the ViT-B/16 that was fine-tuned
-    colours = {}
-    for label, (colour, _) in looks.items():
-        colours.setdefault(label.partition(",")[0], set()).add(colour)
-    assert all(len(found) == 1 for found in colours.values())
-    assert len(set.union(*colours.values())) == 4
-    assert len(set(looks.values())) == len(looks)
-
-
-def test_accuracies_are_of_one_setting_that_with_most_models_at_the_peers_batch(frame_of):
-    cells = [(infer(SWIN, precision="bfloat16"), speed(99.0))]
-    cells += [(infer(SWIN, batch), speed(float(batch))) for batch in (1, 8, 64)] + [(infer(BASE_8, 8), speed(2.0))]
-    picture = drawn(frame_of(*cells))["linear_accuracy"]
-    [axes] = picture.figure.axes
-    assert {label: x for label, (x, *_) in points(axes).items()} == {
-        "DINO, ViT-B/8": 2, "MoBY, Swin-T": 8, "EsViT, Swin-T/W=7": 8,
-    }  # fmt: skip
-    assert "Batch 8: the largest" in picture.caption
-    assert "One setting, that with most models" in picture.caption
-    assert "One setting" not in drawn(frame_of(*cells[1:]))["linear_accuracy"].caption
 
 
 # Memory over the batch.
@@ -180,7 +113,7 @@ def test_measured_memory_of_the_losses_goes_before_predicted_and_failures_are_sa
 # Heat maps.
 
 
-def gallery(heads, name="last", grid=(1, 2), model=SWIN, **axes):
+def gallery(heads, name="last", grid=(1, 2), model=SWIN, weights="pretrained"):
     blocks = [
         {"name": "first", "query": "class token", "grid": [1, 2], "heads": [[1.0, 0.0]]},
         {"name": name, "query": "centre patch", "grid": list(grid), "heads": heads},
@@ -188,7 +121,7 @@ def gallery(heads, name="last", grid=(1, 2), model=SWIN, **axes):
     details = {**ORIGIN, "all_pairs": 0.5, "per_image": {"astronaut": 0.5}, "similarity": {},
                "blocks": [{"name": name, "heads": len(heads), "ccs": 0.5, "all_pairs": 0.5}],
                "gallery": {"image": "astronaut", "jpeg": jpeg((90, 120, 150)), "blocks": blocks}}  # fmt: skip
-    return Spec(model, **axes), Value("ccs", "1", 0.5, details=details)
+    return Spec(model, weights=weights), Value("ccs", "1", 0.5, details=details)
 
 
 def test_heads_are_drawn_by_entropy_with_most_of_their_mass(frame_of):
@@ -232,13 +165,10 @@ def test_many_heads_are_spread_over_all(frame_of):
     assert "Of 48 heads 31 are shown." in picture.caption
 
 
-def test_heat_maps_are_of_models_of_the_section_alone(frame_of):
+def test_heat_maps_are_of_trained_weights_of_any_model(frame_of):
     heads = [[0.5, 0.5]]
-    assert not drawn(frame_of(gallery(heads, model="vit_tiny_patch16_224")))
-    other = "vit_small_patch14_dinov2"
-    found = drawn(frame_of(gallery(heads, model=other), (Spec(other), correspondence())))
-    assert "heat_maps_vit-small-patch14-dinov2" in found
-    assert drawn(frame_of(gallery(heads)))["heat_maps_esvit-swin-tiny"].caption.startswith("**Random weights**")
+    assert not drawn(frame_of(gallery(heads, weights="random")))
+    assert set(drawn(frame_of(gallery(heads, model="vit_tiny_patch16_224")))) == {"heat_maps_vit-tiny-patch16-224"}
 
 
 # Entropies of heads.
@@ -260,7 +190,7 @@ def correspondence(matches=(), entropies=None, size=(16, 32), grid=(2, 4), kept=
 
 
 def test_entropies_of_the_last_block_are_sorted(frame_of):
-    picture = drawn(frame_of((Spec(SWIN), entropy([1.0, 4.0, 2.0])), (Spec(DEIT), entropy([5.0]))))["head_entropies"]
+    picture = drawn(frame_of((trained(), entropy([1.0, 4.0, 2.0])), (trained(DEIT), entropy([5.0]))))["head_entropies"]
     [axes] = picture.figure.axes
     assert {label: data[:2] for label, data in curves(axes).items()} == {
         SWIN: [[1, 2, 3], [4, 2, 1]], DEIT: [[1], [5]],
@@ -272,18 +202,18 @@ def test_entropies_of_the_last_block_are_sorted(frame_of):
 
 def test_both_views_are_drawn_where_correspondences_have_them(frame_of):
     views = [{"name": "first", "views": [[9.0], [9.0]]}, {"name": "last", "views": [[1.0, 3.0], [2.5, 0.5]]}]
-    frame = frame_of((Spec(SWIN), entropy([1.0, 2.0]), correspondence(entropies=views)))
+    frame = frame_of((trained(), entropy([1.0, 2.0]), correspondence(entropies=views)))
     picture = drawn(frame)["head_entropies"]
     mean, both = picture.figure.axes
     assert curves(mean) == {SWIN: [[1, 2], [2, 1], "-"]}
     assert curves(both) == {SWIN: [[1, 2], [3, 1], "-"], f"{SWIN}, second view": [[1, 2], [2.5, 0.5], "--"]}
     assert mean.get_ylim() == both.get_ylim()
     assert "Dashed: the second view" in picture.caption
-    [alone] = drawn(frame_of((Spec(SWIN), correspondence(entropies=views))))["head_entropies"].figure.axes
+    [alone] = drawn(frame_of((trained(), correspondence(entropies=views))))["head_entropies"].figure.axes
     assert set(curves(alone)) == {SWIN, f"{SWIN}, second view"}
-    assert "head_entropies" not in drawn(frame_of((Spec(SWIN), correspondence())))
-    other = frame_of((Spec("vit_tiny_patch16_224"), entropy([1.0])))
-    assert not drawn(other)
+    assert "head_entropies" not in drawn(frame_of((trained(), correspondence())))
+    random = drawn(frame_of((Spec(SWIN), entropy([1.0]), correspondence(entropies=views))))
+    assert set(random) == {"correspondences"}
 
 
 # Correspondences.
@@ -334,10 +264,8 @@ def test_long_names_leave_the_next_panel_its_title(frame_of):
 
 
 def test_what_was_asked_and_failed_is_said(frame_of):
-    cell = (Spec(SWIN), failed(correspondence()), failed(entropy([1.0])))
-    assert set(drawn(frame_of(cell))) == {"correspondences", "head_entropies"}
-    found = drawn(frame_of((*cell, failed(speed(1.0)))))
-    assert set(found) == {"correspondences", "head_entropies", "linear_accuracy"}
+    found = drawn(frame_of((trained(), failed(correspondence()), failed(entropy([1.0])))))
+    assert set(found) == {"correspondences", "head_entropies"}
     for picture in found.values():
         assert picture.figure is None
         assert picture.caption.startswith("Not drawn: ")
@@ -345,11 +273,11 @@ def test_what_was_asked_and_failed_is_said(frame_of):
 
 def test_every_picture_has_words_for_who_cannot_see(frame_of):
     views = [{"name": "last", "views": [[1.0, 3.0], [2.5, 0.5]]}]
-    cells = [gallery([[0.5, 0.5]]), (infer(SWIN), params(5), entropy([1.0]), correspondence(entropies=views))]
+    cells = [gallery([[0.5, 0.5]]), (trained(), entropy([1.0]), correspondence(entropies=views))]
     cells += [(step(SWIN, batch, loss), memory(batch)) for loss in (None, "view") for batch in (1, 2)]
     found = drawn(frame_of(*cells))
-    assert len(found) == 5
+    assert len(found) == 4
     for picture in found.values():
-        assert SWIN in picture.alt.replace("EsViT, Swin-T/W=7", SWIN)
+        assert SWIN in picture.alt
         assert picture.figure is not None
         picture.figure.draw_without_rendering()

@@ -16,7 +16,7 @@ from bench.spec import Spec
 from reports.ledger import ledger
 from reports.ledger.check import Check
 from reports.ledger.claim import PAPERS
-from reports.ledger.judging import VERDICTS, frame_of, judge
+from reports.ledger.judging import VERDICTS, frame_of, index, judge
 from reports.ledger.planning import costly
 
 SORTED = {claim.id: (claim, how) for claim, how in ledger.sorted_claims()}
@@ -35,7 +35,7 @@ def verdict(environment):
             own = environment if spec.device == "cpu" else replace(environment, gpu=gpu)
             time = f"2026-11-21T05:{number:02}:00+00:00"
             records.append(Record(spec, preset("quick", 1), own, tuple(map(_value, values.items())), time))
-        [row] = judge([SORTED[id]], frame_of(records))
+        [row] = judge([SORTED[id]], index(frame_of(records)))
         return row
 
     return of

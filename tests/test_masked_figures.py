@@ -245,8 +245,7 @@ def test_the_report_has_the_table_of_grouping(environment, tmp_path, monkeypatch
     time = "2026-11-21T05:10:00+00:00"
     record = Record(step(), preset("quick", 1), environment, (padding(curve()),), time)
     text = write([record], tmp_path).read_text()
-    assert "\n\n### Grouping\n\nWindows hold" in text
-    assert "+50.0 %" in text[text.index("### Grouping") : text.index("## Pictures")]
+    assert "+50.0 %" in text[text.index("### Group size against cost per stage") : text.index("### Window 7")]
 
 
 def test_what_many_cells_found_alike_stands_once(frame_of):

@@ -82,8 +82,8 @@ def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     assert "simmim_swin_tiny" in Path("runs/mim/report.md").read_text()
     for picture in ("mask_ratio", "group_size", "masked_windows"):
         assert list(Path("runs/mim").glob(f"{picture}*.png"))
-    assert "Self-supervised" in Path("runs/esvit/report.md").read_text()
-    assert Path("runs/esvit/losses_batch.png").exists()
+    assert "## EsViT" in Path("runs/esvit/report.md").read_text()
+    assert Path("runs/esvit/esvit_losses_batch.png").exists()
     mine = jsonl.read(Path("runs/mine.jsonl"))
     assert [(record.spec.model, record.spec.mode) for record in mine[:2]] == [
         ("mine.py:mine", "infer"),

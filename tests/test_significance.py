@@ -1,4 +1,4 @@
-"""Where tokens go that are merged by significance: of SG-Former, and the metric by a small model whose maps are known."""
+"""Where tokens go that are merged by significance: SG-Former's, and the metric of a small model of known maps."""
 
 import pytest
 import timm
@@ -77,13 +77,14 @@ def test_each_grid_has_the_maps_of_its_first_block_and_of_the_first_image():
 @pytest.mark.parametrize(
     ("model", "words", "says"),
     [
-        ("test_vit", dict(size=(160, 160)), "test_vit sorts no tokens by significance: it has no method reallocation(images)"),
+        ("test_vit", dict(size=(160, 160)), "test_vit sorts no tokens by significance: it has no method reallocation("),
         ("vitbench_known", dict(mode="train"), "images are looked at in mode infer"),
     ],
-)  # fmt: skip
+)
 def test_what_sorts_no_tokens_is_skipped_with_its_reason(model, words, says):
     value = measure(model, **words)
-    assert (value.status, value.note) == ("skipped", says)
+    assert value.status == "skipped"
+    assert value.note.startswith(says)
 
 
 @pytest.fixture(scope="module")

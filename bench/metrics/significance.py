@@ -33,9 +33,9 @@ def significance(case: Case) -> Measurement:
 
     Of models that merge tokens by significance (`reallocation(images)`), images one at a time: means over blocks and
     images. Of random weights it is about a quarter and means nothing. details: `weights`, `images` (where they come
-    from), `per_image`, `blocks` (name, value), of the first image its name `image`, `jpeg`, and `maps`, the first block's
-    on each grid: `name`, and rows of `significance`, of `token` (which merged token) and of `length` (how many it is
-    merged of). Raises Skip for a model that merges none and as `bench.attention.show`.
+    from), `per_image`, `blocks` (name, value), of the first image its name `image`, `jpeg`, and `maps`, those of the
+    first block on each grid: `name`, and rows of `significance`, of `token` (which merged token) and of `length` (how
+    many it is merged of). Raises Skip for a model that merges none and as `bench.attention.show`.
     """
     if offered(case.once(on_meta), "reallocation", torch.empty(0)) is None:
         raise Skip(f"{case.spec.model} sorts no tokens by significance: it has no method reallocation(images)")

@@ -1,5 +1,7 @@
 """Pictures: tidy frame in, Pictures out; a file each. The door is `pictures`."""
 
+from collections.abc import Collection
+
 import pandas as pd
 
 from reports.figures.accuracy_throughput import draw as accuracy_throughput
@@ -15,45 +17,45 @@ from reports.figures.hallucination import draw as hallucination
 from reports.figures.head_entropies import draw as head_entropies
 from reports.figures.heat_maps import draw as heat_maps
 from reports.figures.latency_batch import draw as latency_batch
-from reports.figures.linear_accuracy import draw as linear_accuracy
-from reports.figures.losses_batch import draw as losses_batch
 from reports.figures.mask_occupancy import draw as mask_occupancy
 from reports.figures.mask_ratio import draw as mask_ratio
 from reports.figures.masked_windows import draw as masked_windows
 from reports.figures.memory_batch import draw as memory_batch
 from reports.figures.memory_size import draw as memory_size
+from reports.figures.pareto import draw as pareto
 from reports.figures.picture import Picture
 from reports.figures.reduction_size import draw as reduction_size
 from reports.figures.series import with_looks
+from reports.figures.significance import draw as significance
 from reports.figures.similarity import draw as similarity
 from reports.figures.step_sections import draw as step_sections
-from reports.figures.throughput_macs import draw as throughput_macs
 from reports.style import styled
 
-__all__ = ["Picture", "pictures"]
+__all__ = ["Picture", "front", "pictures", "with_looks"]
 
 _DRAW = (
-    throughput_macs,
     accuracy_throughput,
-    linear_accuracy,
     latency_batch,
     memory_batch,
     memory_size,
-    losses_batch,
     cost_shares,
     reduction_size,
     cost_argument,
+    ccs_blocks,
+    entropy_blocks,
+    hallucination,
+    similarity,
+    gallery,
+)
+# What a paper's section shows of its own models.
+_OF_PAPERS = (
     mask_ratio,
     group_size,
     masked_windows,
     step_sections,
     mask_occupancy,
     codebook_ranks,
-    ccs_blocks,
-    entropy_blocks,
-    hallucination,
-    similarity,
-    gallery,
+    significance,
     heat_maps,
     head_entropies,
     correspondences,
@@ -61,7 +63,18 @@ _DRAW = (
 
 
 @styled
-def pictures(frame: pd.DataFrame) -> list[Picture]:
-    """All pictures that a report shows, but for those of which no cell was asked. A model has one look in all."""
+def front(frame: pd.DataFrame) -> list[Picture]:
+    """The picture that a report begins with; none where nothing was timed."""
+    return pareto(frame)
+
+
+@styled
+def pictures(frame: pd.DataFrame, told: Collection[str] = ()) -> list[Picture]:
+    """All pictures that a report shows of all models, but for those of which no cell was asked; and of models that are
+    not `told` of in a section, those that sections have. A model has one look in all."""
     frame = with_looks(frame)
-    return [picture for draw in _DRAW for picture in draw(frame)]
+    others = frame[~frame["model"].isin(list(told))]
+    return [
+        *(picture for draw in _DRAW for picture in draw(frame)),
+        *(picture for draw in _OF_PAPERS for picture in draw(others)),
+    ]

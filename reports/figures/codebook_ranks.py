@@ -3,13 +3,13 @@
 import pandas as pd
 
 from reports.attention import looked, origins, tag
-from reports.codebook import METRIC
 from reports.figures.picture import Picture, legend, log_x, log_y, names
 from reports.figures.series import lines
 from reports.format import number
 from reports.style import BASE_LINE, canvas
 
-_NAME, _TITLE = "codebook_ranks", "How often codes are used"
+METRIC = "codebook_usage"
+NAME, TITLE = "codebook_ranks", "How often codes are used"
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
@@ -17,7 +17,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
     rows = looked(frame, METRIC)
     if rows.empty:
         asked = METRIC in set(frame["metric"])
-        return [Picture(_NAME, _TITLE, "Not drawn: codebook usage was asked for, and no cell has it.")] if asked else []
+        return [Picture(NAME, TITLE, "Not drawn: codebook usage was asked for, and no cell has it.")] if asked else []
     figure, axes = canvas()
     for name, own, look in lines(rows):
         details = own["details"].iloc[0]
@@ -38,8 +38,8 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
     patches = names(number(details["patches"], 1) for details in rows["details"])
     return [
         Picture(
-            _NAME,
-            _TITLE,
+            NAME,
+            TITLE,
             f"{tag(rows)}How many of {patches} patches get each code, sorted; codes that no patch gets are not on the "
             "line. A flat line that ends at the size of the codebook (dashed) uses all codes alike; so many patches "
             f"can use at most as many codes. {origins(rows)}",

@@ -10,11 +10,11 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import Normal, Stroke
 
 from reports.attention import looked, origins, tag
-from reports.correspondence import ACCURACY
 from reports.figures.choice import few, left_out
 from reports.figures.photograph import opened
 from reports.figures.picture import Picture, legend, names
 
+_ACCURACY = "correspondence_accuracy"
 _TITLE = "Regions that correspond"
 _GAP = 0.06  # between the views, of their width
 _LETTERS = 48  # of a title's line in half a picture
@@ -29,11 +29,11 @@ _EDGE = [Stroke(linewidth=2.6, foreground="white"), Normal()]  # so that a line 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
     """Both views of one image side by side with the matches that count, up to 4 models, trained ones first."""
-    rows = looked(frame, ACCURACY)
+    rows = looked(frame, _ACCURACY)
     rows = rows[rows["details"].map(lambda details: bool(details.get("pair"))).astype(bool)]
     rows, others = few(rows.sort_values("weights", key=lambda weights: weights == "random", kind="stable"))
     if rows.empty:
-        failed = (frame["metric"] == ACCURACY).any()
+        failed = (frame["metric"] == _ACCURACY).any()
         return [Picture("correspondences", _TITLE, "Not drawn: no cell has correspondences.")] if failed else []
     return [
         Picture(

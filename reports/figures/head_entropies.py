@@ -5,24 +5,25 @@ from typing import Any
 import pandas as pd
 from matplotlib.axes import Axes
 
-from reports.attention import looked, origins, tag
-from reports.correspondence import ACCURACY
+from reports.attention import looked, origins
 from reports.figures.picture import Picture, legend, names, panels
 from reports.figures.series import lines
-from reports.self_supervised import own
 
+_ACCURACY = "correspondence_accuracy"
 _NAME, _TITLE = "head_entropies", "Entropies of the last block's heads"
 _MEAN, _VIEWS = "mean over photographs", "two views of photographs"
 _TICKS = 8
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
-    """A panel of the metric entropy, and one of both views where correspondences have the entropies of heads."""
-    rows = looked(frame[own(frame)], "entropy")
-    views = looked(frame, ACCURACY)
+    """A panel of the metric entropy, and one of both views where correspondences have the entropies of heads; of
+    trained weights."""
+    frame = frame[frame["weights"] != "random"]
+    rows = looked(frame, "entropy")
+    views = looked(frame, _ACCURACY)
     views = views[views["details"].map(lambda details: bool(details.get("entropy"))).astype(bool)]
     if rows.empty and views.empty:
-        asked = "entropy" in set(frame.loc[own(frame), "metric"])
+        asked = "entropy" in set(frame["metric"])
         return [Picture(_NAME, _TITLE, "Not drawn: entropy was asked for, and no cell has it.")] if asked else []
     figure, found = panels([title for title, one in ((_MEAN, rows), (_VIEWS, views)) if not one.empty],
                            "head, the widest first", "entropy of a row (bit)")  # fmt: skip
@@ -44,7 +45,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
         Picture(
             _NAME,
             _TITLE,
-            f"{tag(every)}Entropy of the attention rows of each head of a model's last block, mean over rows and "
+            "Entropy of the attention rows of each head of a model's last block, mean over rows and "
             "images, sorted. 0 is attention to one token, log₂ of the number of keys to all alike, so that fewer keys "
             f"reach less high.{second} {origins(every)}",
             f"Lines of sorted entropies of heads for {names(every['series'])}.",

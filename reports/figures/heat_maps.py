@@ -6,12 +6,11 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from reports.attention import origins, tag
+from reports.attention import origins
 from reports.figures.choice import chosen, left_out, spread
 from reports.figures.photograph import opened, overlay
 from reports.figures.picture import Picture, file_names, names
 from reports.format import number
-from reports.self_supervised import own
 
 _COLUMNS, _HEADS = 8, 31  # with the photograph four lines
 _SIDE = 0.9  # inches
@@ -19,8 +18,8 @@ MASS = 0.6  # of the attention, which is drawn
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
-    """The photograph and then a panel a head, up to 31, of the last block in the gallery of CCS."""
-    rows, others = chosen(frame[own(frame)], lambda details: details["gallery"]["blocks"])
+    """The photograph and then a panel a head, up to 31, of the last block in the gallery of CCS; of trained weights."""
+    rows, others = chosen(frame[frame["weights"] != "random"], lambda details: details["gallery"]["blocks"])
     pictures = []
     for name, (_, row) in zip(file_names("heat_maps", rows["series"]), rows.iterrows(), strict=True):
         gallery, mine = row["details"]["gallery"], rows.loc[[row.name]]
@@ -30,7 +29,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
             Picture(
                 name,
                 f"Heat maps of heads: {names([row['series']])}",
-                f"{tag(mine)}Attention of one token ({names([block['query']])}) in {names([block['name']])} to each "
+                f"Attention of one token ({names([block['query']])}) in {names([block['name']])} to each "
                 f"patch of {names([gallery['image']])}: the patches with the most weight, {MASS:.0%} of all, over the "
                 "grey photograph, bright where it is high, each map on a scale of its own. Heads in the order of the "
                 f"entropy of the map that is drawn, the widest first.{few} {origins(mine)}{left_out(others)}",

@@ -16,7 +16,7 @@ from reports.grouping import studies
 from reports.style import MAP_COLOURS
 
 METRIC = "mask_occupancy"
-_NAME, _TITLE = METRIC, "Where masks fall"
+TITLE = "Where masks fall"
 _SIDE = 2.9  # inches of a panel
 _LETTERS = 46  # of a title's line
 _FONT = 5  # points of a number in a cell, which wants this times
@@ -28,12 +28,12 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
     rows, others = few(studies(frame, "occupancy", METRIC))
     if rows.empty:
         asked = METRIC in set(frame["metric"])
-        return [Picture(_NAME, _TITLE, "Not drawn: mask occupancy was asked for, and no cell has it.")] if asked else []
+        return [Picture(METRIC, TITLE, "Not drawn: mask occupancy was asked for, and no cell has it.")] if asked else []
     masks = names(number(details["masks"], 1) for details in rows["details"])
     return [
         Picture(
-            _NAME,
-            _TITLE,
+            METRIC,
+            TITLE,
             f"Share of {masks} random masks in which each cell of the grid is masked, all panels on one scale, from 0 "
             "to the highest of all, where there is room in percent. Above: the mean number of masked cells, and the "
             f"lowest and highest share. Masks that fall evenly have one share everywhere.{left_out(others)}",

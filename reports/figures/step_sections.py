@@ -1,4 +1,4 @@
-"""Where a step of tokenized pre-training goes: its MACs, time and memory by section. A picture a kind of step."""
+"""Where a step of training goes: its MACs, time and memory by section. A picture a kind of step."""
 
 from itertools import cycle
 
@@ -11,11 +11,11 @@ from matplotlib.patches import Patch
 from reports.baselines import TRAINED, untagged
 from reports.figures.picture import Picture, file_names, names
 from reports.format import percent
-from reports.roster_beitv2 import speaks_of
 from reports.steps import ACTIVATIONS, BACKWARD, COSTS, cells, sections, whole
 from reports.style import FILLS
 
-_NAME, _TITLE = "step_sections", "Where a step goes"
+NAME, TITLE = "step_sections", "Where a step goes"
+_TRAINED = {"pretrain": "pre-training", "train": "classifier"}  # where a model's name doesn't say
 _STEPS = 6  # more make a picture higher than a page
 _BAR, _HEADING = 0.2, 0.22  # inches of a bar, and of the words above three
 _PALE = 0.6  # of the way to white
@@ -26,12 +26,13 @@ Fill = tuple[str, str]  # colour, hatch
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
     """Three bars a step, of the up to 6 of a kind of which most was told apart."""
-    rows = cells(frame[frame["model"].map(speaks_of).astype(bool)])
+    rows = cells(frame)
     if rows.empty:
         return []
-    rows = rows.assign(trained=rows["model"].map(untagged).map(TRAINED).fillna("classifier"))
+    trained = rows["model"].map(untagged).map(TRAINED)
+    rows = rows.assign(trained=trained.fillna(rows["mode"].map(_TRAINED)))
     kinds = {str(kind): own for kind, own in rows.groupby("trained", sort=False)}
-    return [_picture(file, *each) for file, each in zip(file_names(_NAME, kinds), kinds.items(), strict=True)]
+    return [_picture(file, *each) for file, each in zip(file_names(NAME, kinds), kinds.items(), strict=True)]
 
 
 def _picture(file: str, kind: str, rows: pd.DataFrame) -> Picture:
@@ -40,7 +41,7 @@ def _picture(file: str, kind: str, rows: pd.DataFrame) -> Picture:
     others = f" Not drawn, since {_STEPS} are: {names(every[_STEPS:])}." if len(every) > _STEPS else ""
     return Picture(
         file,
-        f"{_TITLE}: {kind}",
+        f"{TITLE}: {kind}",
         "Shares of the multiply-accumulates of an image's whole step, of the time of a step with marks at the borders "
         "of sections, and of what is alive at the predicted peak of memory; at the right the whole. Full colour: "
         "forward, of memory activations. Pale: backward, of memory the rest: weights, gradients, the optimizer's "

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bench.spec import Spec
 
-COUNTS = ("params", "macs", "macs_fvcore", "activations", "top_tokens", "mask_occupancy", "padding")
+COUNTS = ("params", "macs", "step_macs", "macs_fvcore", "activations", "top_tokens", "mask_occupancy", "padding")
 PREDICTED, MEASURED = "peak_live_bytes", "peak_memory"
 HALF = ("bfloat16", "float16", "amp_bfloat16", "amp_float16")
 TOLERANCE = 0.1  # of the printed number: what is printed as about, predicted or timed

@@ -36,6 +36,7 @@ from reports.ledger.claim import Claim
 VERDICTS = ("reproduced", "differs", "ambiguous", "not comparable", "not measured")
 REPRODUCED, DIFFERS, AMBIGUOUS, NOT_COMPARABLE, NOT_MEASURED = VERDICTS
 CONTEXT = "context"
+ABSENT = "is recorded"  # how the reason ends where nothing was even tried
 NORMS = 0.05  # by which fvcore's count, that of norms included, is above that of products, at most and generously
 
 _SAME = ("device", "precision", "batch", "compile", "attention", "layout")
@@ -43,6 +44,7 @@ _PLACE = ("environment", "preset")
 
 Frame = pd.DataFrame
 Cell = dict[str, Any]  # of the frame: column -> value
+Cells = dict[tuple[str, ...], list[Cell]]  # by model, mode, size and metric
 
 
 @dataclass(frozen=True)
@@ -75,8 +77,6 @@ class Row:
 
 def frame_of(records: Sequence[Record]) -> Frame:
     """The latest values of records, as in `reports.frame`. Columns beside: machine, the device's name, and when."""
-    if not records:
-        return pd.DataFrame()
     machines = {record.environment.fingerprint: record.environment.gpu for record in records}
     cpus = {record.environment.fingerprint: record.environment.cpu for record in records}
     frame = latest(to_frame(records))
@@ -87,27 +87,33 @@ def frame_of(records: Sequence[Record]) -> Frame:
     return frame.assign(machine=names, when=pd.to_datetime(frame["time"], utc=True))
 
 
-def judge(sorted_claims: Iterable[tuple[Claim, Sorted]], frame: Frame) -> list[Row]:
-    """A Row a claim, in their order; frame: `frame_of`."""
-    cells: dict[tuple[str, ...], list[Cell]] = {}
+def index(frame: Frame) -> Cells:
+    """The rows of `frame_of` by what a Term names; of any weights."""
+    cells: Cells = {}
     for row in frame.to_dict("records"):
         key = (untagged(row["model"]), row["mode"], row["size"], row["metric"])
         cells.setdefault(key, []).append({str(name): value for name, value in row.items()})
+    return cells
+
+
+def judge(sorted_claims: Iterable[tuple[Claim, Sorted]], cells: Cells) -> list[Row]:
+    """A Row a claim, in their order."""
     return [_row(claim, how, cells) for claim, how in sorted_claims]
 
 
-def _row(claim: Claim, how: Sorted, cells: dict[tuple[str, ...], list[Cell]]) -> Row:
+def _row(claim: Claim, how: Sorted, cells: Cells) -> Row:
     if isinstance(how, Context):
         return Row(claim, CONTEXT, reason=how.why)
     if isinstance(how, Untested):
         return Row(claim, how.verdict, reason=how.why)
-    found = tuple(_fitted(_find(reading, how, cells), reading, how, claim) for reading in how.readings)
+    found = tuple(_fitted(find(reading, how, cells), reading, how, claim) for reading in how.readings)
     verdict, first, reason = _verdict(found, how, claim)
     return Row(claim, verdict, how.relation, found, first, _reading(found, how, claim), reason)
 
 
-def _find(reading: Reading, check: Check, cells: dict[tuple[str, ...], list[Cell]]) -> Finding:
-    """The best of what was recorded for a reading: comparable before not, a GPU's before a CPU's, the latest."""
+def find(reading: Reading, check: Check, cells: Cells) -> Finding:
+    """The best of what was recorded for a reading: comparable with what `check` wants before not, a GPU's before a
+    CPU's, the claim's batch or else the largest, the latest."""
     readings = [reading]
     if any(term.metric == PREDICTED for term in reading.terms):  # what was measured goes before what is predicted
         terms = tuple(replace(term, metric=MEASURED) for term in reading.terms)
@@ -134,7 +140,7 @@ def _find(reading: Reading, check: Check, cells: dict[tuple[str, ...], list[Cell
     return best or Finding(reading.label, missing=missing)
 
 
-def _rows(term: Term, cells: dict[tuple[str, ...], list[Cell]]) -> Iterator[Cell]:
+def _rows(term: Term, cells: Cells) -> Iterator[Cell]:
     """The cells of a term, whatever their settings and status."""
     spec = term.spec
     wanted = arguments.read(" ".join(f"{name}={value}" for name, value in spec.model_args))
@@ -144,7 +150,7 @@ def _rows(term: Term, cells: dict[tuple[str, ...], list[Cell]]) -> Iterator[Cell
             yield cell
 
 
-def _alike(term: Term, cells: dict[tuple[str, ...], list[Cell]]) -> dict[tuple[Any, ...], Cell]:
+def _alike(term: Term, cells: Cells) -> dict[tuple[Any, ...], Cell]:
     """The latest number of a term in each setting that must be the same for all terms of a reading."""
     found: dict[tuple[Any, ...], Cell] = {}
     for cell in _rows(term, cells):
@@ -170,7 +176,7 @@ def _rank(
     return not _unlike(reading, check, cell), on_gpu, cell["batch"] == wanted, cell["batch"], cell["when"]
 
 
-def _missing(reading: Reading, cells: dict[tuple[str, ...], list[Cell]]) -> str:
+def _missing(reading: Reading, cells: Cells) -> str:
     for term in reading.terms:
         tried = [cell for cell in _rows(term, cells) if cell["status"] != "ok"]
         if tried and not _alike(term, cells):
@@ -178,7 +184,7 @@ def _missing(reading: Reading, cells: dict[tuple[str, ...], list[Cell]]) -> str:
     absent = next((term for term in reading.terms if not _alike(term, cells)), None)
     if absent is None:
         return f"{_words(reading.terms[0])} and what it is held against are recorded, but not alike"
-    return f"no {absent.metric} of {_words(absent)} is recorded"
+    return f"no {absent.metric} of {_words(absent)} {ABSENT}"
 
 
 def _words(term: Term) -> str:

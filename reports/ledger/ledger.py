@@ -5,7 +5,6 @@ import dataclasses
 import io
 import json
 import math
-import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from functools import cache
@@ -13,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from jinja2 import Environment as Templates
-from jinja2 import PackageLoader, StrictUndefined
 
 from bench.errors import UsageError
 from bench.record import Record
@@ -22,9 +19,10 @@ from bench.spec import hint
 from reports.format import percent
 from reports.ledger.check import TOLERANCE, Sorted
 from reports.ledger.claim import PAPERS, Claim, claims
-from reports.ledger.judging import CONTEXT, NORMS, VERDICTS, Finding, Row, frame_of, judge, said
+from reports.ledger.judging import CONTEXT, NORMS, VERDICTS, Finding, Row, frame_of, index, judge, said
 from reports.ledger.sorting import sort
-from reports.tables import to_markdown
+from reports.tables import compact
+from reports.templating import templates
 
 NAMES = {
     "sgformer": "SG-Former",
@@ -33,7 +31,7 @@ NAMES = {
     "esvit": "EsViT",
     "beitv2": "BEiT v2",
 }
-_FILES = ("ledger.md", "ledger.csv", "ledger.json")
+BOUNDS = {"tolerance": percent(TOLERANCE, 0), "norms": percent(NORMS, 0)}  # words of what verdicts allow
 _COLUMNS = (
     *("id", "paper", "work", "source", "model", "quantity", "published", "numbers", "resolution", "unit", "verdict"),
     *("relation", "value", "low", "high", "place", "reading", "reason", "conditions", "read in", "confidence"),
@@ -57,7 +55,7 @@ def papers_of(words: Sequence[str]) -> tuple[str, ...]:
 def rows(records: Sequence[Record], papers: Collection[str] = PAPERS) -> list[Row]:
     """The ledger of some papers, judged from records."""
     of_papers = [(claim, how) for claim, how in sorted_claims() if claim.paper in papers]
-    return judge(of_papers, frame_of(records))
+    return judge(of_papers, index(frame_of(records)))
 
 
 def line(judged: Iterable[Row]) -> str:
@@ -73,29 +71,37 @@ def _plural(verdict: str, count: int) -> str:
 
 def write(judged: Sequence[Row], folder: Path) -> Path:
     """Write ledger.md, ledger.csv and ledger.json; returns the path of the first. UsageError if that can't be."""
-    texts = (to_page(judged), to_csv(judged), to_json(judged))
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        for name, text in zip(_FILES, texts, strict=True):
-            (folder / name).write_text(text, encoding="utf-8")
+        page = folder / "ledger.md"
+        page.write_text(to_page(judged), encoding="utf-8")
+        write_data(judged, folder)
     except OSError as error:
         raise UsageError(f"cannot write the ledger to {folder}: {error.strerror or error}") from error
-    return folder / _FILES[0]
+    return page
+
+
+def write_data(judged: Sequence[Row], folder: Path) -> list[Path]:
+    """Write ledger.csv and ledger.json into a folder that is there; returns their paths. Raises OSError."""
+    texts = {folder / "ledger.csv": to_csv(judged), folder / "ledger.json": to_json(judged)}
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+    return list(texts)
 
 
 def to_page(judged: Sequence[Row]) -> str:
     """The ledger as Markdown: how many came to which verdict, and a table a paper."""
-    templates = Templates(
-        loader=PackageLoader("reports"), undefined=StrictUndefined, keep_trailing_newline=True, autoescape=False
-    )
     papers = [paper for paper in PAPERS if any(row.claim.paper == paper for row in judged)]
-    return templates.get_template("ledger.md.j2").render(
-        line=line(judged),
-        summary=_markdown(_summary(judged, papers)),
-        sections=[_section(paper, [row for row in judged if row.claim.paper == paper]) for paper in papers],
-        tolerance=percent(TOLERANCE, 0),
-        norms=percent(NORMS, 0),
-        secondary=any(row.claim.confidence == "secondary" for row in judged),
+    return (
+        templates()
+        .get_template("ledger.md.j2")
+        .render(
+            line=line(judged),
+            summary=compact(summary(judged)),
+            sections=[section(paper, [row for row in judged if row.claim.paper == paper]) for paper in papers],
+            secondary=any(row.claim.confidence == "secondary" for row in judged),
+            **BOUNDS,
+        )
     )
 
 
@@ -163,31 +169,27 @@ def _finite(number: float | None) -> float | None:
     return None if number is None or not math.isfinite(number) else number
 
 
-def _summary(judged: Sequence[Row], papers: Sequence[str]) -> pd.DataFrame:
+def summary(judged: Sequence[Row]) -> pd.DataFrame:
+    """How many claims came to which verdict: a row a paper, and one of all where there are several."""
+    papers = [paper for paper in PAPERS if any(row.claim.paper == paper for row in judged)]
     table = [
         {"paper": NAMES[paper], **_counts([row for row in judged if row.claim.paper == paper])} for paper in papers
     ]
     return pd.DataFrame([*table, {"paper": "all", **_counts(judged)}] if len(table) > 1 else table)
 
 
-def _section(paper: str, judged: Sequence[Row]) -> dict[str, str]:
-    """Title and tables of a paper: what is or could be tested; context."""
+def section(paper: str, judged: Sequence[Row]) -> dict[str, str]:
+    """Title, summary and Markdown tables of a paper: what is or could be tested; context."""
     tested = [_cells(row) for row in judged if row.verdict != CONTEXT]
     context = [_cells(row) for row in judged if row.verdict == CONTEXT]
     columns = ["id", "source", "model", "quantity", "published", "reason"]
     return {
         "title": NAMES[paper],
         "line": line(judged),
-        "tested": _markdown(pd.DataFrame(tested)) if tested else "",
-        "context": _markdown(pd.DataFrame(context)[columns].rename(columns={"reason": "why"})) if context else "",
+        "tested": compact(pd.DataFrame(tested)),
+        "context": compact(pd.DataFrame(context, columns=columns).rename(columns={"reason": "why"})),
         "contexts": str(len(context)),
     }
-
-
-def _markdown(table: pd.DataFrame) -> str:
-    """A Markdown table without the padding that wide columns would make megabytes of."""
-    head, rule, *rest = re.sub(r" {2,}", " ", to_markdown(table)).split("\n")
-    return "\n".join([head, re.sub(r"-+", "---", rule), *rest])
 
 
 def _cells(row: Row) -> dict[str, str]:

@@ -9,6 +9,7 @@ from reports.ledger.claim import Claim
 from reports.ledger.judging import NOT_MEASURED, Row
 
 TRACED = ("macs_fvcore", "activations")  # on real tensors, ten seconds to a minute each
+_QUICK = {*COUNTS} - {*TRACED}
 _BATCH = {"cuda": 64, "cpu": 2}  # images of a timed call, where a claim doesn't say, and on a CPU in any case
 
 Wanted = list[tuple[Spec, tuple[str, ...]]]
@@ -50,7 +51,12 @@ def costly(rows: Sequence[Row], sorted_claims: Iterable[tuple[Claim, Sorted]], d
 
 def quick(cells: Wanted) -> Wanted:
     """Those that are counted without running a model: all of them together take less than a minute."""
-    return [(spec, metrics) for spec, metrics in cells if {*metrics} <= {*COUNTS} - {*TRACED}]
+    return [(spec, metrics) for spec, metrics in cells if {*metrics} <= _QUICK]
+
+
+def clockless(cells: Wanted) -> Wanted:
+    """Those and predicted memory, which takes some seconds each: what is the same on a busy machine."""
+    return [(spec, metrics) for spec, metrics in cells if {*metrics} <= {*_QUICK, PREDICTED}]
 
 
 def _kind(metric: str) -> str:

@@ -1,0 +1,51 @@
+"""A step over an argument of the model's constructor: what its values cost against the default."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from reports.figures import Picture
+from reports.figures.cost_argument import draw
+from reports.figures.picture import file_names
+from reports.papers.evidence import Evidence
+from reports.papers.exhibit import Table
+from reports.papers.greenmim.steps import (
+    BODIES,
+    COSTS,
+    DEFAULTS,
+    Cells,
+    altered,
+    drawn,
+    family,
+    plain,
+    relative,
+    step,
+    tables_of,
+)
+
+
+def tables(evidence: Evidence, argument: str, values: Sequence[float]) -> tuple[Table, ...]:
+    """A Table a body, a row a value: its costs as multiples of the default's."""
+    known, others = plain(evidence), [value for value in values if value != DEFAULTS[argument]]
+    name = argument.replace("_", " ")
+
+    def rows(model: str) -> list[Cells]:
+        found = relative(known, "ratio", [altered(model, argument, value) for value in others], step(model))
+        costs = {
+            value: {f"{cost} (x)": evidence.pair(None, one) for cost, one in own.items()}
+            for value, own in zip(others, found, strict=True)
+        }
+        default = {f"{cost} (x)": "1" for cost in COSTS}
+        return [
+            {name: f"{value:g}{'' if value in costs else ', the default'}", **costs.get(value, default)}
+            for value in values
+        ]
+
+    return tables_of({body: rows(f"greenmim_{own}") for body, own in BODIES.items()})
+
+
+def pictures(evidence: Evidence, argument: str) -> tuple[Picture, ...]:
+    """Cost over the argument, of GreenMIM's models alone: other papers' models have arguments of that name too."""
+    [drawn_as], [name] = file_names("cost_argument", [argument]), file_names("greenmim", [argument])
+    own = [replace(one, name=name) for one in draw(family(evidence.frame)) if one.name == drawn_as]
+    missing = f"no cost of a GreenMIM was recorded at two values of `{argument}`."
+    return drawn(own, name, f"Cost over {argument.replace('_', ' ')}", missing)
