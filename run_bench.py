@@ -63,13 +63,13 @@ def main_job(
             raise UsageError("--again and --dry-run before a command belong to the main job; put them behind it")
         return
     import models
-    from bench.jobs import main_job
+    from bench.jobs import main_job, merged
     from bench.plan import default_device
     from reports.ledger import ledger, planning
 
     device, protocol = default_device(), preset("quick")
     claimed = planning.clockless(wanted_claims(ledger.papers_of([]), device, protocol))
-    cells = [*main_job(models.zoo(), device), *as_cells(claimed)]
+    cells = merged([*main_job(models.zoo(), device), *as_cells(claimed)])
     if dry_run:
         show_plan(cells, protocol)
         return
@@ -183,7 +183,8 @@ def claims(
     page = ledger.write(judged, output)
     if as_json:
         print(ledger.to_json(judged), end="")
-    human.print(f"\n{ledger.line(judged)}\nLedger: {page}, from {records_file}", markup=False)
+    human.print(f"\nTables and figures of it: run_bench.py report {records_file} -o {output}", markup=False)
+    human.print(f"{ledger.line(judged)}\nLedger: {page}, from {records_file}", markup=False)
     raise typer.Exit(code_of(records))
 
 

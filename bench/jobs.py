@@ -57,7 +57,7 @@ def main_job(zoo: Sequence[str], device: str) -> list[Cell]:
         for batch in MEMORY_BATCHES["train"]:
             asked = TRAINING_METRICS if batch == TIMED_BATCHES[0] else MEMORY_METRICS
             cells.append(Cell(Spec(model, mode="train", batch=batch, size=size, device=device), asked))
-    return _merged(
+    return merged(
         [
             *cells,
             *(cell for study in (changed, reallocated, masked, multi_crop, tokenized) for cell in study(zoo, device)),
@@ -65,7 +65,7 @@ def main_job(zoo: Sequence[str], device: str) -> list[Cell]:
     )
 
 
-def _merged(cells: Sequence[Cell]) -> list[Cell]:
+def merged(cells: Sequence[Cell]) -> list[Cell]:
     """One cell a Spec, with all that was asked of it, each metric once."""
     asked: dict[Spec, dict[str, None]] = {}
     for cell in cells:

@@ -20,7 +20,7 @@ def load() -> pd.DataFrame:
     """All claims. Columns: id, paper, source, model, metric, value, unit, conditions, provenance, confidence.
 
     Values are the text that was read: some are words ("fastest at similar accuracy"). confidence is `confirmed`, or
-    `secondary` where the number was read in somebody's quotation.
+    `secondary` where the number was quoted, derived or measured by somebody else.
     """
     return pd.concat(
         [pd.read_csv(path, dtype=str, keep_default_na=False) for path in sorted(_FOLDER.glob("*.csv"))],

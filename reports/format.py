@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import nan
+from math import isinf, nan
 
 import pandas as pd
 
@@ -71,6 +71,8 @@ def number(value: float, digits: int) -> str:
         return ""
     if value == 0:
         return "0"
+    if isinf(value):
+        return "∞" if value > 0 else "-∞"
     decimals = max(0, digits - 1 - int(f"{value:e}".split("e")[1]))
     return f"{value:,.{decimals}f}"
 

@@ -1,10 +1,11 @@
 """report.md with its pictures and tables, from records alone."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+from matplotlib.figure import Figure
 
 from bench.errors import UsageError
 from bench.record import Record
@@ -13,10 +14,10 @@ from reports.claims import published_top1
 from reports.figures import Picture, front, pictures
 from reports.frame import CELL, latest, to_csv, to_frame
 from reports.ledger import ledger
+from reports.ledger.about import models_of
 from reports.ledger.judging import frame_of
 from reports.methods import methods
 from reports.papers import section
-from reports.papers.about import models_of
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import LEGEND
 from reports.papers.section import Section
@@ -30,8 +31,8 @@ def write(records: Sequence[Record], folder: Path) -> Path:
 
     report.html is the same in one file, with tables to sort and a chart to explore. results.csv and values.csv are
     always there; parts.csv, steps.csv and attention.csv where a value was split, reductions.csv where a base was
-    measured too, ledger.csv and ledger.json where there is something of a paper. What an
-    earlier report wrote there and this one doesn't is removed (`reports.leftovers`).
+    measured too, ledger.csv and ledger.json where there is something of a paper. What an earlier report wrote there and
+    this one doesn't is removed (`reports.leftovers`).
 
     Raises UsageError if the folder cannot be written to.
     """
@@ -41,15 +42,14 @@ def write(records: Sequence[Record], folder: Path) -> Path:
     sections = section.sections(Evidence(frame_of(records), judged))
     shown = section.pictures(sections)
     seen = {(one.title, one.alt) for one in shown}  # which says of which models it is
-    told = [model for one in sections for model in models_of(one.paper, frame)]
+    told = {one.paper: models_of(one.paper, frame) for one in sections}
     drawn = [one for one in pictures(frame, told) if (one.title, one.alt) not in seen]
     first = front(frame)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         written = ["report.md", "report.html", "results.csv", "values.csv"]
-        for picture in (*first, *shown, *drawn):
-            if picture.figure:
-                written += save(picture.figure, folder, picture.name)
+        for name, figure in _figures((*first, *shown, *drawn)).items():
+            written += save(figure, folder, name)
         tables.exact(frame).to_csv(folder / "results.csv", index=False)
         to_csv(frame, folder / "values.csv")
         for name, rows in _csv(frame).items():
@@ -66,6 +66,17 @@ def write(records: Sequence[Record], folder: Path) -> Path:
     except OSError as error:
         raise UsageError(f"cannot write the report to {folder}: {error.strerror or error}") from error
     return page
+
+
+def _figures(every: Iterable[Picture]) -> dict[str, Figure]:
+    """What there is to save, by file name. ValueError if two would overwrite each other."""
+    found: dict[str, Figure] = {}
+    for picture in every:
+        if picture.name in found:
+            raise ValueError(f"two pictures are called {picture.name}: {picture.title}")
+        if picture.figure:
+            found[picture.name] = picture.figure
+    return found
 
 
 def _csv(frame: pd.DataFrame) -> dict[str, pd.DataFrame]:
@@ -144,7 +155,9 @@ def _results(frame: pd.DataFrame, drawn: Sequence[Picture]) -> dict[str, Any]:
         "images": compact(attention.per_image(frame)),
         "against": compact(reductions.table(changes)),
         "against_timed": bool(set(changes["metric"]) - set(reductions.COUNTS)),
-        "unpaired": {model: [f"`{words}`" for words in cells] for model, cells in reductions.unpaired(frame).items()},
+        "unpaired": {
+            model: [tables.code(words) for words in cells] for model, cells in reductions.unpaired(frame).items()
+        },
         "epochs": compact(epochs.table(frame)),
         "epoch_images": epochs.IMAGES,
         "hallucination": compact(attention.hallucination(frame)),

@@ -101,8 +101,13 @@ def compact(table: pd.DataFrame) -> str:
 def escape(text: object) -> str:
     """`text` as one line in which Markdown and HTML find nothing to act on."""
     words = " ".join(str(text).split())
-    words = re.sub(r"([\\`*\[\]|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", words)  # `_` inside a word does nothing
+    words = re.sub(r"([\\`*~\[\]|]|(?<![^\W_])_|_(?![^\W_]))", r"\\\1", words)  # `_` inside a word does nothing
     return words.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def code(words: str) -> str:
+    """Words as code in Markdown; as plain words where they hold what ends code."""
+    return escape(words) if "`" in words or "\n" in words else f"`{words}`"
 
 
 def _wide(frame: pd.DataFrame, column: str, value: str) -> pd.DataFrame:

@@ -191,6 +191,8 @@ def test_main_job_covers_the_zoo_and_the_baselines(capsys):
         sizes = {word for line in out.splitlines() if line.split()[1] == model for word in line.split()}
         assert {"size=224", "size=384", "size=448"} <= sizes
     assert [f"branches={n}" in out for n in range(5)] == [False, True, True, True, False]
+    cells = [line.split()[0] for line in out.splitlines()]
+    assert len(set(cells)) == len(cells)  # what the claims need is asked of the same cells
     timed = {line.split()[1] for line in out.splitlines() if "throughput" in line}
     assert "sgformer_s" in timed
     assert "sgformer_b" not in timed

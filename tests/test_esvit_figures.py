@@ -241,6 +241,7 @@ def test_matches_are_lines_from_one_view_to_the_other(frame_of):
     labels = [text.get_text() for text in picture.figure.legends[0].get_texts()]
     assert labels == ["right: the region itself", "wrong: another region"]
     assert (axes.get_xlim(), axes.get_ylim()) == (pytest.approx((0, shift + 32)), (16, 0))
+    assert "right: its view, flipped and grey." in picture.caption
 
 
 def test_a_model_has_a_panel_trained_ones_first_and_not_too_many(frame_of):

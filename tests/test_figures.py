@@ -208,11 +208,11 @@ def test_trained_weights_carry_no_warning_and_random_ones_are_named(frame_of):
 
 
 def test_gallery_has_a_row_a_block_and_a_column_a_head(frame_of):
-    figure = drawn(frame_of((Spec("m"), ccs(blocks=4, heads=12))))["gallery_m"].figure
+    figure = drawn(frame_of((Spec("m"), ccs(blocks=4, heads=24))))["gallery_m"].figure
     pictured = [axes for axes in figure.axes if axes.images]
-    assert len(pictured) == 4 + 1 + 3 * 8  # photographs, the one-head block, and 8 of 12 heads of the rest
+    assert len(pictured) == 4 + 1 + 3 * 12  # photographs, the one-head block, and 12 of 24 heads of the rest
     titles = [axes.get_title() for axes in pictured if axes.get_title()]
-    assert titles[1:9] == [f"head {head}: 0.50" for head in (1, 3, 4, 6, 7, 9, 10, 12)]
+    assert titles[1:13] == [f"head {head}\n0.50" for head in (1, 3, 5, 7, 9, 11, 14, 16, 18, 20, 22, 24)]
     [photograph], [overlay] = pictured[0].images, pictured[1].images
     colours = overlay.get_array()
     assert colours.shape == photograph.get_array().shape == (16, 32, 3)

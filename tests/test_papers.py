@@ -2,6 +2,7 @@
 
 import re
 from collections import Counter
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -11,11 +12,11 @@ from bench.record import Record, Value
 from bench.spec import Spec
 from reports import report
 from reports.ledger import ledger
+from reports.ledger.about import ABOUT, touched
 from reports.ledger.check import Check, Term
 from reports.ledger.claim import PAPERS
 from reports.ledger.judging import VERDICTS, frame_of
 from reports.papers import EXHIBITS, exhibits, section
-from reports.papers.about import ABOUT, touched
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Pair, table
 
@@ -196,7 +197,7 @@ def test_the_report_begins_with_the_verdicts_of_the_papers_that_it_has(few, tmp_
     page = report.write(few, tmp_path).read_text()
     papers = ("sgformer", "greenmim")
     heads = re.findall(r"^## (.+)$", page, re.M)
-    assert heads == ["Summary", "Pareto view", *(ledger.NAMES[paper] for paper in papers), "Results", "Methods"]
+    assert heads == ["Summary", "Pareto view", *(ABOUT[paper].name for paper in papers), "Results", "Methods"]
     summary = page[page.index("## Summary") : page.index("\n## ", page.index("## Summary") + 5)]
     assert all(verdict in summary for verdict in VERDICTS)
     assert {number for paper in papers for number in ABOUT[paper].headlines} <= set(re.findall(r"\w+-\d+", summary))
@@ -207,7 +208,7 @@ def test_the_report_begins_with_the_verdicts_of_the_papers_that_it_has(few, tmp_
 
 def test_records_of_no_paper_have_no_verdicts(recorded, tmp_path, unsaved):
     page = report.write(recorded((Spec("resnet18"), {"params": 11_689_512})), tmp_path).read_text()
-    assert re.findall(r"^## (.+)$", page, re.M) == ["Results", "Methods"]
+    assert re.findall(r"^## (.+)$", page, re.M) == ["Pareto view", "Results", "Methods"]
     assert "reproduced" not in page
     assert not (tmp_path / "ledger.csv").exists()
 
@@ -220,3 +221,63 @@ def test_every_picture_of_a_section_is_saved_and_shown_once(few, tmp_path, monke
     assert drawn
     assert set(drawn) <= set(saved)
     assert sorted(saved) == sorted(set(saved)) == sorted(re.findall(r"\]\(([\w-]+)\.png\)", page))
+
+
+def test_time_and_memory_are_of_the_batch_that_is_asked_for(recorded):
+    found = evidence(recorded((Spec("sgformer_s", batch=8), {"throughput": (8.0, 7.0, 9.0)})))
+    [at, other, any_] = (
+        found.pair(None, found.measure("value", Term(Spec("sgformer_s"), "throughput", batch)))
+        for batch in (8, 1, None)
+    )
+    assert at.measured == any_.measured == "8.000 (7.000 to 9.000)"
+    assert (other.measured, other.missing) == ("", "throughput of sgformer_s: recorded at other batches only")
+
+
+def test_what_failed_is_said_even_where_another_count_was_never_tried(environment):
+    failed = Value("macs", "MAC", None, status="failed", note="no room")
+    record = Record(Spec("sgformer_s"), preset("quick", 1), environment, (failed,), "2026-11-22T05:00:00+00:00")
+    [exhibit] = [one for one in exhibits(evidence([record]), "sgformer") if one.name == "sgformer-variants"]
+    assert any("macs of sgformer_s failed: no room" in note for note in exhibit.tables[-1].notes)
+
+
+def test_a_headline_says_what_its_number_is_of(recorded):
+    counts = {"params": 90, "macs": 80}
+    bases = {"deit_tiny": 100, "deit_small": 100, "pvt_v2_b1": 100, "nextvit_small": 100}
+    names = {"deit_tiny": "deit_tiny_patch16_224", "deit_small": "deit_small_patch16_224"}
+    ours = [(Spec(f"hmhsa_{one}", model_args=(("impl", "reference"),)), counts) for one in bases]
+    plain = [(Spec(f"hmhsa_{one}"), counts) for one in bases]
+    others = [(Spec(names.get(one, one)), {"params": 100, "macs": 100}) for one in bases]
+    rows = evidence(recorded(*ours, *plain, *others)).by_id
+    assert rows["hm-05"].verdict == rows["hm-06"].verdict == "reproduced"
+    assert ledger.measured(rows["hm-05"]).startswith("10.00 %")  # the least of what has to be at least so
+    assert ledger.measured(rows["hm-06"]).startswith("20.00 %")
+    assert "hmhsa_deit_tiny" in ledger.measured(rows["hm-05"])
+    few = evidence(recorded(*plain[:1], *others[:1])).by_id
+    assert (few["hm-05"].verdict, ledger.measured(few["hm-05"])) == ("not measured", "")
+
+
+def test_what_a_section_shows_of_its_models_is_drawn_of_others_all_the_same(
+    recorded, environment, tmp_path, monkeypatch
+):
+    """A user's model beside a paper's: no picture overwrites another, and none is lost."""
+    saved = {}
+    monkeypatch.setattr("reports.report.save", lambda figure, folder, name: saved.setdefault(name, []) or [])
+    occupancy = {"masks": 10, "removed": 2.0, "occupancy": [[0.5, 0.5], [0.5, 0.5]]}
+    value = Value("mask_occupancy", "1", 0.0, details=occupancy)
+    records = [
+        Record(Spec(model, mode="pretrain"), preset("quick", 1), environment, (value,), f"2026-11-22T05:0{i}:00+00:00")
+        for i, model in enumerate(("beitv2_mim_base", "mine.py:mine", "greenmim_swin_tiny"))
+    ]
+    both = report.write(records, tmp_path / "both").read_text()
+    assert [name for name in saved if "mask_occupancy" in name] == ["beitv2_mask_occupancy"]
+    assert "mine.py:mine" in both[both.index("## BEiT v2") : both.index("## Results")]
+    saved.clear()
+    report.write(records[1:], tmp_path / "others")
+    assert [name for name in saved if "mask_occupancy" in name] == ["mask_occupancy"]
+
+
+def test_pictures_of_one_name_are_refused(few, tmp_path, monkeypatch):
+    twice = section.pictures(section.sections(evidence(few)))
+    monkeypatch.setattr("reports.report.pictures", lambda *_: [replace(one, title="other") for one in twice])
+    with pytest.raises(ValueError, match="two pictures are called"):
+        report.write(few, tmp_path)

@@ -1,5 +1,7 @@
 """BEiT v2's exhibits from records written by hand: what is said beside what was measured, and why either is missing."""
 
+import re
+
 import pytest
 
 from bench.record import Value
@@ -85,6 +87,7 @@ def test_without_records_all_is_published_and_every_number_that_is_missing_says_
     for name, exhibit in exhibits().items():
         assert exhibit.name == f"beitv2-{name}"
         assert [picture.figure for picture in exhibit.pictures] == [None] * (name in ("masks", "steps", "codebook"))
+        assert all(picture.name.startswith("beitv2_") for picture in exhibit.pictures)
         assert all(picture.caption.startswith("Not drawn: ") for picture in exhibit.pictures)
         for table in exhibit.tables:
             assert len(table.rows)
@@ -135,8 +138,22 @@ def test_claims_on_models_are_of_their_metric(exhibits):
     counts = {row["MACs (G), published"].rstrip("†") for row in sizes} - {"- [1]"}
     assert counts == {*ids("MACs (reported as FLOPs)", "GMACs", "GFLOPs").values()}
     top_1 = ids("top1").values()
-    assert {row["top-1 (%), published"] for row in accuracies} <= {*top_1}
-    assert {row["by a third party (%)"].split("†")[0] for row in accuracies} <= {"-", *top_1}
+    assert {row["top-1 (%), published"].rstrip("†") for row in accuracies} <= {*top_1}
+
+
+def test_epochs_stand_where_the_claim_names_them(exhibits):
+    said = {row.claim.id: row.claim for row in ledger.rows([], ["beitv2"]) if row.claim.metric == "top1"}
+    accuracies = rows(exhibits()["models"], "Accuracies as published")
+    assert len(accuracies) == 12
+    for row in accuracies:
+        number = row["top-1 (%), published"].rstrip("†")
+        [claim] = [one for one in said.values() if one.source == row["source"] and one.text.split(" ")[0] == number]
+        epochs = re.match(r"(\d+) epochs", row["pre-training"])
+        assert bool(epochs) == bool(re.search(r"\d+ ep", claim.conditions)), claim.id
+        assert not epochs or re.search(rf"\b{epochs[1]} ep", claim.conditions), claim.id
+        weights = re.search(r"\((.+)\)", row["pre-training"])
+        assert not weights or claim.printed.endswith(f".{weights[1]}"), claim.id
+    assert "-" not in {row["top-1 (%), published"] for row in accuracies}
 
 
 def test_sizes_stand_beside_what_is_published(exhibits):
@@ -168,7 +185,7 @@ def test_masks_are_counted_and_drawn(exhibits):
     measured = {row["of a mask"]: row["mean, measured"] for row in rows(masks)}
     assert measured == {"masked patches, of 196": "75.00 ✓", "masked share of patches (%)": "38.27 ✓"}
     [picture] = masks.pictures
-    assert picture.figure is not None
+    assert (picture.name, picture.figure is None) == ("beitv2_mask_occupancy", False)
 
 
 # Steps.
@@ -204,15 +221,24 @@ def test_sections_are_of_whole_steps_by_either_route(exhibits):
     ]  # fmt: skip
     assert told[1]["MACs backward"] == "75.0 %"
     assert [picture.name for picture in steps.pictures] == [
-        "step_sections_masked-image-modelling", "step_sections_tokenizer",
+        "beitv2_step_sections_masked-image-modelling", "beitv2_step_sections_tokenizer",
     ]  # fmt: skip
 
 
-def test_the_remark_on_time_stands_beside_the_throughput_here(exhibits):
-    table = rows(exhibits((step(), speed(0.8)))["steps"], "Published of training's cost")
-    [derived] = [row for row in table if row["quantity"] == "throughput (images/s per V100)"]
-    assert (derived["cost, published"], derived["cost, measured"]) == ("267†", "0.8000")
+def test_nothing_measured_stands_beside_what_other_hardware_costs(exhibits):
+    steps = exhibits((step(), speed(0.8)))["steps"]
+    table = rows(steps, "Published of training's cost")
     assert [row["cost, published"] for row in table] == ["~5", "267†", "133†", "~20†", "4.417†", "4.316†", "60†"]
+    assert all(row["cost, measured"].startswith("- [") for row in table)
+    [notes] = [one.notes for one in steps.tables if one.title == "Published of training's cost"]
+    assert any("on hardware of its own" in note for note in notes)
+
+
+def test_time_of_what_was_not_left_out_is_in_its_section(exhibits):
+    time = Value("step_time", "s", 4.0, details={"parts": [["CLS head", "forward", 1.0], ["encoder", "forward", 3.0]]})
+    steps = exhibits((step(), time))["steps"]
+    assert '"Where a step goes" has the time of each section' in " ".join(steps.text.split())
+    assert {"CLS head", "encoder"} <= {cell for row in rows(steps, "Where a step goes") for cell in row.values()}
 
 
 # Throughput.
@@ -266,6 +292,10 @@ def test_every_claim_on_codes_is_shown_once_and_says_why_it_cannot_be_tested(exh
     assert {row["usage (%), measured"] for row in usages} == {"- [1]"}
     assert "needs the trained weights" in codebook.tables[0].notes[0]
     assert [row["linear (%), published"] for row in usages[:3]] == ["78.5†", "77.9†", "63.0†"]
+    losses = [row["reconstruction loss (unit not printed), published"] for row in usages]
+    assert losses[:3] == ["0.164†", "0.145†", "0.136†"]
+    assert "[2] not printed there" in codebook.tables[0].notes
+    assert set(losses[3:]) == {"- [2]"}
 
 
 def test_usage_is_of_the_weights_and_images_that_it_names(exhibits):

@@ -83,6 +83,13 @@ def test_nothing_recorded_leaves_what_is_published_and_says_what_is_missing(exhi
             for row in words(table).values():
                 ours = [cell for heading, cell in row.items() if heading.endswith(", measured")]
                 assert all(re.fullmatch(r"- \[.+\]|-|1", cell) for cell in ours), ours
+    assert [picture.name for exhibit in found.values() for picture in exhibit.pictures] == [
+        f"greenmim_{name}"
+        for name in (
+            *("efficiency", "group_size", "masked_windows", "cost_argument_window", "mask_ratio"),
+            "cost_argument_decoder-depth",
+        )
+    ]
     said = titled(found["efficiency"], "What is said")
     assert list(said.rows["published"]) == ["~2.7", "70", "0.5†", "~0.4†", "no†", ">=2†"]
     assert set(said.rows["verdict"]) == {"not measured"}
@@ -182,7 +189,7 @@ def test_what_a_value_costs_is_a_multiple_of_the_default(exhibits):
     assert column(table, "MACs (x)")["0.85"] == "0.5000"
     assert column(table, "time (x)")["0.75, the default"] == "1"
     assert column(table, "time (x)")["0"].startswith("- [not among these records")
-    assert [picture.name for picture in found.pictures if picture.figure] == ["mask_ratio"]
+    assert [picture.name for picture in found.pictures if picture.figure] == ["greenmim_mask_ratio"]
 
 
 def test_time_is_of_latency_where_that_was_measured_of_more(exhibits):
@@ -190,7 +197,8 @@ def test_time_is_of_latency_where_that_was_measured_of_more(exhibits):
     found = exhibits(*cells, (step(TINY), {"throughput": 4}))["decoder-depth"]
     assert column(titled(found, "Swin-T"), "time (x)") == {"1, the default": "1", "2": "1.500", "4": "2.500"}
     [picture] = found.pictures
-    assert (picture.name, picture.figure is None) == ("greenmim_decoder-depth", False)
+    assert (picture.name, picture.title) == ("greenmim_cost_argument_decoder-depth", "Cost over decoder depth")
+    assert [axes.get_xlabel() for axes in picture.figure.axes] == ["decoder depth"]
 
 
 def test_windows_are_compared_by_the_claims_and_by_body(exhibits):
@@ -207,7 +215,7 @@ def test_windows_are_compared_by_the_claims_and_by_body(exhibits):
     for row in (big, small):  # of the ledger, which knows no window=7, the big one has nothing
         assert [row[one] for one in measured[:2]] == [f"5.000 {timed}", f"15.00 {predicted}"]
     assert small["time (+ %), published"] == "- [the paper's is of Swin-B]"
-    assert [picture.name for picture in found.pictures if picture.figure] == ["greenmim_window"]
+    assert [picture.name for picture in found.pictures if picture.figure] == ["greenmim_cost_argument_window"]
     judged = exhibits((step(batch=256), {"throughput": (210, 209, 211), "peak_live_bytes": 100}), *cells[1:2])["window"]
     assert words(judged.tables[0])["Swin-B"]["peak memory (+ %), measured"] == f"15.00 ✓ {predicted}"
 
@@ -235,7 +243,10 @@ def test_what_was_packed_is_whole_numbers_and_drawn(exhibits):
     assert numbers[:4] == ["100", "768 ✓", "192 ✓", "48 ✓"]
     assert numbers[4].startswith("- [")
     assert list(rules.rows["g, official"]) == ["40.5"] * 3
-    assert [picture.name for picture in found.pictures] == ["group_size_greenmim-swin-base"]
+    assert [(picture.name, picture.figure is None) for picture in found.pictures] == [
+        ("greenmim_group_size_greenmim-swin-base", False),
+        ("greenmim_masked_windows", True),
+    ]
     others = [
         (step(f"greenmim_{body}", batch=1), {"padding": (details | {"curves": curves[:count]},)})
         for count, body in enumerate(("swin_tiny", "swin_micro"), 1)
@@ -256,11 +267,11 @@ def test_a_third_party_stands_under_its_own_name_where_it_contradicts(exhibits):
     found = exhibits()["efficiency"]
     [theirs] = [table for table in found.tables if "AFFMAE" in table.title]
     assert words(theirs)["SimMIM"] == {
-        "FLOPs (G)": "119.3†",
-        "GPU memory (GB)": "27.7†",
-        "throughput (img/s)": "111†",
+        "FLOPs (G), published": "119.3†",
+        "GPU memory (GB), published": "27.7†",
+        "throughput (img/s), published": "111†",
     }
-    assert column(theirs, "throughput (img/s)")["GreenMIM"] == "76†"
+    assert column(theirs, "throughput (img/s), published")["GreenMIM"] == "76†"
     assert "H100" in theirs.notes[0]
     for word in ("0.55 of SimMIM's time", "1.81x", "0.68 of SimMIM's throughput", "57 % of the memory"):
         assert word in " ".join(found.text.split())

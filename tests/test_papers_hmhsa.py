@@ -2,6 +2,7 @@
 
 import base64
 import io
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -13,7 +14,7 @@ from reports.baselines import BASES, HMHSA
 from reports.ledger import ledger
 from reports.ledger.judging import frame_of
 from reports.papers.evidence import Evidence
-from reports.papers.exhibit import NOT_HERE
+from reports.papers.exhibit import NOT_HERE, UNSAID
 from reports.papers.hmhsa import EXHIBITS
 from reports.papers.hmhsa.ablations import TABLES
 from reports.papers.hmhsa.models import MODELS
@@ -35,9 +36,11 @@ def exhibits(environment):
         records = []
         for minute, (spec, values) in enumerate(cells):
             own = tuple(_value(*one) for one in values.items())
-            form = "deployed" if spec.model.startswith("hmhsa") and spec.mode == "infer" else None
+            form = spec.form if spec.form != "auto" else "deployed"
+            form = form if spec.model.startswith("hmhsa") and spec.mode == "infer" else None
+            where = environment if spec.device == "cpu" else replace(environment, gpu="NVIDIA H200")
             time = f"2026-11-21T05:{minute:02}:00+00:00"
-            records.append(Record(spec, preset("quick", 1), environment, own, time, form=form))
+            records.append(Record(spec, preset("quick", 1), where, own, time, form=form))
         evidence = Evidence(frame_of(records), ledger.rows(records))
         built = [build(evidence) for build in EXHIBITS]
         assert [one.name for one in built] == [f"hmhsa-{name}" for name in NAMES]
@@ -118,7 +121,8 @@ def test_savings_stand_beside_what_is_printed_of_them(exhibits):
     assert (ours["saved of MACs (%), published"], ours["saved of MACs (%), measured"]) == ("15.2†", "15.17 ✓")
     assert ours["MACs (G), measured"] == "1.800"
     tiny = row(table, "DeiT-T with hMHSA, cFFN")
-    assert note(table, tiny["saved of MACs (%), published"]).startswith("in no text")
+    assert note(table, tiny["saved of MACs (%), published"]) == UNSAID
+    assert note(table, row(table, "DeiT-T")["MACs (G), published"]) == "in no text that was found"
     assert note(table, tiny["saved of MACs (%), measured"]) == NOT_HERE
     assert (tiny["gain of top-1 (points), published"], row(table, "DeiT-T")["top-1 (%), published"]) == ("0.7†", "72.2")
 
@@ -144,16 +148,37 @@ def test_a_choice_is_counted_against_the_base(exhibits):
     maps, *_ = exhibits(*cells)["ablations"].tables
     own = row(maps, "copied from the other half")
     assert (own["saved of parameters (%), measured"], own["saved of MACs (%), measured"]) == ("20.00", "10.00")
-    assert own["top-1, published"].startswith("-0.5† points; ablation: copying real maps")
     other = row(maps, "CHH, then IHH")
     assert note(maps, other["MACs (G), measured"]) == NOT_HERE
 
 
+def test_a_difference_says_what_it_is_against_and_under_which_conditions(exhibits):
+    exhibit = exhibits()["ablations"]
+    maps, ffn, factorised, ratio, _ = exhibit.tables
+    assert row(maps, "copied from the other half")["difference of top-1, published"] == (
+        "-0.5† points against hallucinated ones; ablation: copying real maps instead of hallucinating; model and "
+        "schedule not stated in the text"
+    )
+    narrowed, compact = rows(ffn)[1:]
+    assert narrowed["difference of top-1, published"].startswith("-0.5† points against what is not stated; plain FFN")
+    assert compact["difference of top-1, published"] == (
+        "0.3† points against fewer hidden channels; same Params and FLOPs"
+    )
+    assert compact["top-1, published"].startswith("69.1† %; t=2/3; ablation schedule (not the 300-epoch result)")
+    assert row(factorised, "the second (the paper's)")["difference of top-1, published"].startswith(
+        "0.2† points against the first; "
+    )
+    assert not [heading for heading in ratio.rows if "top-1" in heading]
+    assert exhibit.text.startswith("But for one accuracy of table 5")
+
+
 def test_every_choice_is_an_argument_that_the_model_takes_and_changes_what_it_costs():
+    equal = []  # of each choice the first that has as many parameters
     for choices in TABLES.values():
         built = [on_meta(PVT, impl="reference", **one.arguments) for one in choices]
         counts = [sum(weight.numel() for weight in model.parameters()) for model in built]
-        assert len(set(counts)) > 1
+        equal.append([counts.index(count) for count in counts])
+    assert equal == [[0, 1, 2, 3, 4, 4], [0, 1, 2], [0, 1], [0, 1]]
     with pytest.raises(ValueError, match="hallucinate"):
         on_meta(PVT, hallucinate="anything")
 
@@ -169,6 +194,18 @@ def test_branches_are_of_training(exhibits):
     assert own["time of a step, the base's being 1"].startswith("2.000 (1.636 to 2.444)")
     assert own["parameters (M)"] == "5.000"
     assert note(branches, row(branches, "3")["parameters (M)"]) == NOT_HERE
+
+
+def test_a_step_at_another_batch_is_not_shown(exhibits):
+    values = {"latency": (1.0, 0.9, 1.1), "peak_memory": 2**30}
+    two = (("branches", 2),)
+    specs = [Spec("deit_tiny_patch16_224"), Spec("hmhsa_deit_tiny", model_args=two)]
+    *_, branches = exhibits(
+        *[(replace(spec, mode="train", batch=8, device="cuda"), values) for spec in specs]
+    )["ablations"].tables  # fmt: skip
+    own = row(branches, "2")
+    assert "other batches" in note(branches, own["time of a step, the base's being 1"])
+    assert note(branches, own["peak memory (MiB)"])
 
 
 # Attention.
@@ -211,6 +248,24 @@ def test_similarity_of_trained_weights_goes_before_that_of_random_ones(exhibits)
     assert [picture.figure is None for picture in built["galleries"].pictures] == [False] * 6 + [True]
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        Spec("hmhsa_deit_small", model_args=(("hallucinate", "copy"),)),
+        Spec("hmhsa_deit_small", size=(384, 384)),
+        Spec("hmhsa_deit_small", mode="train"),
+        Spec("hmhsa_deit_small", form="training"),
+    ],
+    ids=["arguments", "size", "mode", "form"],
+)
+def test_numbers_of_a_changed_model_are_not_the_papers(exhibits, spec):
+    built = exhibits((spec, {"ccs": looked(0.5), "params": split(("1", "FFN", 30), ("1", "attention", 20))}))
+    for name, heading in (("ccs", "with hMHSA, cFFN, measured"), ("shares", "FFNs of parameters (%)")):
+        [table] = built[name].tables
+        [own] = [one for one in rows(table) if one["model"].startswith("DeiT-S")][-1:]
+        assert note(table, own[heading]) == NOT_HERE
+
+
 def test_galleries_are_of_the_papers_models_and_of_trained_ones(exhibits):
     others = [(Spec(f"other_{number}"), {"ccs": looked(0.9)}) for number in range(4)]
     trained = (Spec("other_trained", weights="pretrained"), {"ccs": looked(0.9)})
@@ -236,6 +291,21 @@ def test_savings_at_the_sizes_of_fine_tuning_are_of_that_size(exhibits):
     assert row(exhibit.tables[0], "PVTv2-b1")["saved of memory (%)"] == "5.000"
     assert note(exhibit.tables[0], row(exhibit.tables[0], "DeiT-S")["MACs of the base (G)"]) == NOT_HERE
     assert exhibit.pictures[0].figure is not None
+
+
+def test_memory_at_the_sizes_of_fine_tuning_is_of_one_image_and_says_what_it_is(exhibits):
+    def memory(batch):
+        specs = [Spec(name, size=(384, 384), batch=batch, device="cuda") for name in (BASE, PVT)]
+        exhibit = exhibits(*[(spec, {"peak_memory": 2**30}) for spec in specs])["sizes"]
+        assert "predicted, or of the allocator" in exhibit.text.replace("\n", " ")
+        return exhibit.tables[0], row(exhibit.tables[0], "PVTv2-b1")
+
+    table, own = memory(64)
+    assert note(table, own["memory of the base (MiB)"])
+    assert note(table, own["saved of memory (%)"])
+    table, own = memory(1)
+    assert own["memory of the base (MiB)"] == "1,024"
+    assert table.notes[0] == "Conditions: NVIDIA H200, batch 1, float32."
 
 
 def split(*parts):
@@ -270,6 +340,31 @@ def test_speed_ups_stand_beside_those_of_macs(exhibits):
     assert own["speed-up of latency"].startswith("0.8000 (0.6923 to 0.9167)")
     assert own["MACs, base / ours"] == "2.000"
     assert note(table, row(table, "DeiT-T")["speed-up of throughput"]) == NOT_HERE
+
+
+def test_throughputs_and_their_quotient_are_of_one_setting(exhibits):
+    def timed(model, batch, value):
+        return Spec(model, batch=batch), {"throughput": (value, value - 1, value + 1)}
+
+    [table] = exhibits(timed(BASE, 1, 2.0), timed(BASE, 8, 9.0), timed(PVT, 1, 3.0))["throughput"].tables
+    own = row(table, "PVTv2-b1")
+    assert (own["base (img/s)"], own["with hMHSA, cFFN (img/s)"]) == (
+        "2.000 (1.000 to 3.000)",
+        "3.000 (2.000 to 4.000)",
+    )
+    assert own["speed-up of throughput"].startswith("1.500")
+    assert table.notes[0] == "Conditions: A CPU, batch 1, float32."
+    [table] = exhibits(timed(BASE, 8, 9.0), timed(PVT, 1, 3.0))["throughput"].tables
+    own = row(table, "PVTv2-b1")
+    assert own["base (img/s)"].startswith("9.000")
+    assert note(table, own["with hMHSA, cFFN (img/s)"]) == "recorded, but not in the setting of the others"
+    assert "not alike" in note(table, own["speed-up of throughput"])
+
+
+def test_latency_is_of_one_image(exhibits):
+    specs = [Spec(name, batch=8, device="cuda") for name in (BASE, PVT)]
+    [table] = exhibits(*[(spec, {"latency": (1.0, 0.9, 1.1)}) for spec in specs])["throughput"].tables
+    assert "other batches" in note(table, row(table, "PVTv2-b1")["speed-up of latency"])
 
 
 def test_any_one_metric_may_be_missing(exhibits):

@@ -1,5 +1,6 @@
 """SG-Former's tables and figures, rebuilt from records that are written by hand."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -15,6 +16,7 @@ from reports.ledger.models import BUILDS
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import NOT_HERE
 from reports.papers.sgformer import EXHIBITS
+from reports.papers.sgformer.peers import GAINS
 from reports.papers.sgformer.resolution import MODELS, SIZES
 from reports.papers.sgformer.throughput import READINGS
 from reports.papers.sgformer.variants import VARIANTS
@@ -145,7 +147,7 @@ def test_peers_are_those_of_the_quotations_small_ones_first(exhibits):
     swin = row(table, "Swin-T")
     assert (swin["parameters (M), published"], swin["parameters (M), measured"]) == ("29†", "28.29 ✗")
     assert swin["top-1 (%), published"] == "81.3†"
-    assert "MambaOut" in swin["read in"]
+    assert "MambaOut" in swin["parameters and MACs read in"]
     absent = row(table, "CSWin-T")
     assert note(table, absent["MACs (G), measured"]) == "no such model in the zoo or timm"
     assert note(table, row(table, "DeiT-B")["top-1 (%), published"]).startswith("in no text")
@@ -155,15 +157,43 @@ def test_peers_are_those_of_the_quotations_small_ones_first(exhibits):
 def test_gains_stand_beside_the_differences_of_what_is_printed(exhibits):
     _, gains = exhibits()["peers"].tables
     found = {
-        (one["model"], one["peer"]): (one["gain (points), published"], one["difference of the printed accuracies"])
+        (one["model"], one["peer, of the nearest size (the text names none)"]): (
+            one["gain (points), published"],
+            one["difference of the printed accuracies"],
+        )
         for one in rows(gains)
     }
-    assert found["SG-Former-S", "DeiT-B"] == ("1.4", "1.4")
+    assert found["SG-Former-S", "DeiT-B (named)"] == ("1.4", "1.4")
     assert {pair: words for pair, words in found.items() if words[0] != words[1]} == {
         ("SG-Former-B", "EfficientNet-B6"): ("0.6", "0.7"),
         ("SG-Former-B", "CSWin-B"): ("0.4", "0.5"),
         ("SG-Former-B", "Swin-B"): ("1.3", "1.2"),
     }
+    conditions = {one["conditions of the gain"] for one in rows(gains) if "EfficientNet" in " ".join(one.values())}
+    assert conditions == {"EfficientNet uses larger input"}
+
+
+def test_a_peer_whose_size_no_text_names_is_the_nearest_of_its_family_in_printed_macs(evidence):
+    ledger_of = evidence()
+    printed = {(row.claim.printed, row.claim.metric) for row in ledger_of.rows}
+    for model, metric, peer in GAINS:
+        if not metric.endswith(peer):
+            family = [name for name, of in printed if of == "macs" and re.fullmatch(f"{peer[:-1]}[BST0-9]", name)]
+            own, *others = (ledger_of.claim(name, "macs").claim.value for name in (model, *family))
+            assert family[others.index(min(others, key=lambda macs: abs(macs - own)))] == peer
+            assert len(family) == 3
+
+
+def test_what_a_peers_row_was_read_in_is_where_both_of_its_costs_stand(evidence, exhibits):
+    table, _ = exhibits()["peers"].tables
+    ledger_of = evidence().rows
+    for one in rows(table):
+        costs = [
+            row.claim.metric
+            for row in ledger_of
+            if row.claim.printed == one["model"] and row.claim.provenance == one["parameters and MACs read in"]
+        ]
+        assert {"params", "macs"} <= set(costs)
 
 
 # Throughput.
@@ -239,6 +269,17 @@ def test_growth_is_from_the_first_size_to_the_last(exhibits):
     assert note(macs, own["672 px"]) == NOT_HERE
     assert row(memory, "sgformer_s")["896 px / 224 px"] == "5.000"
     assert exhibit.pictures[0].figure is not None
+
+
+def test_memory_at_another_batch_is_not_that_of_one_image(exhibits):
+    cells = [
+        (Spec("sgformer_s", size=(side, side), batch=64, device="cuda"), {"peak_memory": 2**30, "macs": 5e9})
+        for side in SIZES
+    ]
+    macs, memory = exhibits(*cells)["resolution"].tables
+    assert row(macs, "sgformer_s")["224 px"] == "5.000"  # of one image at any batch
+    for heading, words in list(row(memory, "sgformer_s").items())[2:]:
+        assert note(memory, words), heading
 
 
 # Context.

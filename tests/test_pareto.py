@@ -146,8 +146,10 @@ def test_the_chart_is_plain_json_in_si_units_with_the_scale_to_read_them_in(fram
     assert chart["points"][0]["metrics"]["macs"]["value"] == 3e9
 
 
-def test_nothing_is_drawn_where_no_throughput_was_asked(frame_of):
-    assert draw(frame_of((Spec("a"), macs(1.0)))) == []
+def test_without_throughput_the_chart_has_its_heading_and_nothing_is_drawn(frame_of):
+    [picture] = draw(frame_of((Spec("a"), macs(1.0))))
+    assert (picture.title, picture.figure) == ("Pareto view", None)
+    assert draw(frame_of((Spec("a"), Value("ccs", "1", 0.5)))) == []  # no axis of it
 
 
 def test_a_picture_without_anything_to_set_against_says_so(frame_of):

@@ -30,7 +30,7 @@ def test_every_command_is_one_that_is_tried():
         "python -m models.trained_vit vit_s14.safetensors",
         "python -m models.swin_classifier pretrained.pth swin.safetensors --model swin_base_patch4_window7_224",
     ]
-    assert (len(OURS), len(TRAINED)) == (30, 1)
+    assert (len(OURS), len(TRAINED)) == (31, 1)
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_commands_run_in_their_order(tmp_path, monkeypatch, capsys):
     assert Path("runs/hmhsa/cost_argument_branches.png").exists()
     assert "simmim_swin_tiny" in Path("runs/mim/report.md").read_text()
     for picture in ("mask_ratio", "group_size", "masked_windows"):
-        assert list(Path("runs/mim").glob(f"{picture}*.png"))
+        assert list(Path("runs/mim").glob(f"greenmim_{picture}*.png"))
     assert "## EsViT" in Path("runs/esvit/report.md").read_text()
     assert Path("runs/esvit/esvit_losses_batch.png").exists()
     mine = jsonl.read(Path("runs/mine.jsonl"))

@@ -394,7 +394,7 @@ def test_a_name_of_an_argument_cannot_break_a_picture(frame_of):
     cells = [(Spec("m", model_args={r"a$\nope$_{|*x*|": n}), params(n)) for n in (1, 2)]
     [(file, picture)] = drawn(frame_of(*cells)).items()
     assert file == "cost_argument_a-nope-x"
-    assert picture.title == r"Cost over a$\\nope$\_{\|\*x\*\|"
+    assert picture.title == r"Cost over a$\\nope$ {\|\*x\*\|"
     picture.figure.draw_without_rendering()
 
 

@@ -1,6 +1,6 @@
 """Pictures: tidy frame in, Pictures out; a file each. The door is `pictures`."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -47,34 +47,32 @@ _DRAW = (
     similarity,
     gallery,
 )
-# What a paper's section shows of its own models.
+# What the section of a paper shows: of its own models, or of all that have it.
 _OF_PAPERS = (
-    mask_ratio,
-    group_size,
-    masked_windows,
-    step_sections,
-    mask_occupancy,
-    codebook_ranks,
-    significance,
-    heat_maps,
-    head_entropies,
-    correspondences,
+    (mask_ratio, "greenmim", False),
+    (group_size, "greenmim", False),
+    (masked_windows, "greenmim", False),
+    (step_sections, "beitv2", False),
+    (mask_occupancy, "beitv2", True),
+    (codebook_ranks, "beitv2", True),
+    (significance, "sgformer", True),
+    (heat_maps, "esvit", True),
+    (head_entropies, "esvit", True),
+    (correspondences, "esvit", True),
 )
 
 
 @styled
 def front(frame: pd.DataFrame) -> list[Picture]:
-    """The picture that a report begins with; none where nothing was timed."""
+    """The picture that a report begins with; none where nothing was measured that it could show."""
     return pareto(frame)
 
 
 @styled
-def pictures(frame: pd.DataFrame, told: Collection[str] = ()) -> list[Picture]:
-    """All pictures that a report shows of all models, but for those of which no cell was asked; and of models that are
-    not `told` of in a section, those that sections have. A model has one look in all."""
-    frame = with_looks(frame)
-    others = frame[~frame["model"].isin(list(told))]
-    return [
-        *(picture for draw in _DRAW for picture in draw(frame)),
-        *(picture for draw in _OF_PAPERS for picture in draw(others)),
-    ]
+def pictures(frame: pd.DataFrame, told: Mapping[str, Collection[str]] | None = None) -> list[Picture]:
+    """All pictures that a report shows of all models, but for those of which no cell was asked, and for what the
+    sections of papers show; told: their models, by paper. A model has one look in all."""
+    frame, told = with_looks(frame), told or {}
+    others = {paper: frame[~frame["model"].isin(list(models))] for paper, models in told.items()}
+    rest = [(draw, others.get(paper, frame)) for draw, paper, whole in _OF_PAPERS if paper not in told or not whole]
+    return [picture for draw, own in (*((draw, frame) for draw in _DRAW), *rest) for picture in draw(own)]

@@ -25,9 +25,9 @@ def few(rows: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
     return rows.iloc[:_MODELS], list(rows["series"].iloc[_MODELS:])
 
 
-def left_out(others: Sequence[str]) -> str:
-    """A sentence about those that were not drawn."""
-    return f" Not drawn, since {_MODELS} are: {names(others)}." if others else ""
+def left_out(others: Sequence[str], drawn: int = _MODELS) -> str:
+    """A sentence about those that were not drawn, beside the `drawn`."""
+    return f" Not drawn, since {drawn} are: {names(others)}." if others else ""
 
 
 def spread(items: Sequence[T], most: int) -> list[T]:

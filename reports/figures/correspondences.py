@@ -39,10 +39,10 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
         Picture(
             "correspondences",
             _TITLE,
-            f"{tag(rows)}Left: an image; right: its view, flipped and with other colours. Lines: the matches of "
-            "regions that count, those with the highest cosine, from the centre of one region to that of the other; "
-            "right is a match with exactly the place where the region was. The share that is right is of this image, "
-            f"the accuracy over all is in the table. {origins(rows)}{left_out(others)}",
+            f"{tag(rows)}Left: an image; right: its view, flipped and grey. Lines: the matches of regions "
+            "that count, those with the highest cosine, from the centre of one region to that of the other; right is a "
+            "match with exactly the place where the region was. The share that is right is of this image, the accuracy "
+            f"over all is in the table. {origins(rows)}{left_out(others)}",
             f"Two views of a photograph with lines between regions that match, for {names(rows['series'])}.",
             _figure(rows),
         )

@@ -26,14 +26,15 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
 
 
 def _picture(against: pd.DataFrame, file: str, argument: str, rows: pd.DataFrame) -> Picture:
-    title = f"Cost over {names([argument])}"
+    words = argument.replace("_", " ")
+    title = f"Cost over {names([words])}"
     points = [own for _, own in rows[rows["status"] == "ok"].groupby("series", sort=False)]
     points = [_relative(own, against, argument) for own in points if own["place"].nunique() > 1]
     if not points:
-        return Picture(file, title, f"Not drawn: no cost was measured at two values of {names([argument])}.")
+        return Picture(file, title, f"Not drawn: no cost was measured at two values of {names([words])}.")
     drawn = pd.concat(points)
     titles = [name(cost) for cost in _COSTS if cost in set(drawn["metric"])]
-    figure, found = panels(titles, argument, "quotient")
+    figure, found = panels(titles, words, "quotient")
     aside = asides(drawn["place"], len(points))
     for i, (label, own, look) in enumerate(lines(drawn)):
         for cost, curve in own.sort_values("place").groupby("metric", sort=False):
@@ -49,7 +50,7 @@ def _picture(against: pd.DataFrame, file: str, argument: str, rows: pd.DataFrame
         "own at its first value; the legend says which, and the dashed line is what is divided by. Latency with an "
         "interval of the quotients of both 95 % intervals' bounds. Each panel has a scale of its own; lines stand a "
         f"little aside of each other. {conditions(drawn)}",
-        f"Lines of {names(found)} over {names([argument])} for {names(drawn['model'])}.",
+        f"Lines of {names(found)} over {names([words])} for {names(drawn['model'])}.",
         figure,
     )
 

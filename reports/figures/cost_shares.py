@@ -4,19 +4,25 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from reports import shares
+from reports.figures.choice import left_out
 from reports.figures.picture import Picture, names
 from reports.style import FILLS
 
 _NAME, _TITLE = "cost_shares", "What the cost is made of"
+_MOST = 12  # bars of a panel; of more those that were timed are drawn
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
-    """A panel a cost, a bar a series, a fill a kind of module."""
+    """A panel a cost, a bar a series (12 at most), a fill a kind of module."""
     rows = shares.by_kind(frame)
     if rows.empty:
         return []
     costs = [cost for cost in shares.COSTS.values() if rows[cost].notna().any()]
-    series = list(rows["series"].unique())
+    first = rows.sort_values(shares.COSTS["latency_parts"], key=pd.Series.isna, kind="stable")
+    known = list(rows["series"].unique())
+    few = list(first["series"].unique())[:_MOST]
+    series = [one for one in known if one in few]
+    rows = rows[rows["series"].isin(series)]
     kinds = [kind for kind in shares.KINDS if kind in set(rows["kind"])]
     figure = Figure(figsize=(6.4, 1.1 + len(costs) * (0.35 + 0.22 * len(series))), layout="constrained")
     for axes, cost in zip(figure.subplots(len(costs), sharex=True, squeeze=False)[:, 0], costs, strict=True):
@@ -43,7 +49,8 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
             _NAME,
             _TITLE,
             "Share of each kind of module. MACs: matrix products and convolutions, torch's counter, so that norms and "
-            f"activation functions have none.{timed} Every part is in [parts.csv](parts.csv).",
+            f"activation functions have none.{timed} Every part is in [parts.csv](parts.csv)."
+            f"{left_out([one for one in known if one not in few], _MOST)}",
             f"Stacked bars of the shares of {names(costs)} by kind of module for {names(series)}.",
             figure,
         )

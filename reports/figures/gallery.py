@@ -14,11 +14,11 @@ from reports.figures.picture import Picture, file_names, names
 from reports.format import number
 from reports.style import MAP_COLOURS
 
-_HEADS = 8
+_HEADS = 12
 
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
-    """A row a block, the photograph first and then a column a head, up to 8."""
+    """A row a block, the photograph first and then a column a head, up to 12."""
     rows, others = chosen(frame, lambda details: details["gallery"]["blocks"])
     pictures = []
     for name, (_, row) in zip(file_names("gallery", rows["series"]), rows.iterrows(), strict=True):
@@ -47,7 +47,7 @@ def _figure(gallery: dict[str, Any]) -> Figure:
     columns = 1 + min(_HEADS, max(len(block["heads"]) for block in blocks))
     side = min(1.2, 7.2 / columns)
     figure = Figure(
-        figsize=(side * columns + 0.8, (side * height / width + 0.35) * len(blocks) + 0.1), layout="constrained"
+        figsize=(side * columns + 0.8, (side * height / width + 0.45) * len(blocks) + 0.1), layout="constrained"
     )
     panels = figure.subplots(len(blocks), columns, squeeze=False)
     for line, block in zip(panels, blocks, strict=True):
@@ -55,12 +55,12 @@ def _figure(gallery: dict[str, Any]) -> Figure:
             axes.set_axis_off()
             axes.set(xticks=[], yticks=[])  # which take time even where they aren't shown
         line[0].imshow(photograph)
-        line[0].set_title(f"{block['name']}\n ", loc="left", fontsize=6).set_in_layout(False)  # over the heads' titles
+        line[0].set_title(f"{block['name']}\n\n ", loc="left", fontsize=6).set_in_layout(False)  # over those of heads
         heads = list(enumerate(block["heads"], 1))
         for axes, (head, weights) in zip(line[1:], spread(heads, _HEADS), strict=False):
             weights = np.reshape(weights, block["grid"])
             axes.imshow(overlay(weights, grey), interpolation="nearest")
-            axes.set_title(f"head {head}: {number(weights.max(), 2)}", fontsize=6)
+            axes.set_title(f"head {head}\n{number(weights.max(), 2)}", fontsize=6)
     bar = figure.colorbar(ScalarMappable(cmap=MAP_COLOURS), ax=panels, shrink=0.8, aspect=40, ticks=[0, 1])
     bar.ax.set_yticklabels(["0", "map's\nlargest"], fontsize=6)
     return figure

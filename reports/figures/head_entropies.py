@@ -40,7 +40,7 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
         axes.set_ylim(0, top)
     legend(figure, *found.values())
     every = pd.concat([rows, views])
-    second = " Dashed: the second view, flipped and with other colours." if _VIEWS in found else ""
+    second = " Dashed: the second view, flipped and grey." if _VIEWS in found else ""
     return [
         Picture(
             _NAME,

@@ -19,13 +19,20 @@ _BEATEN = "#bbbbbb"
 
 def draw(frame: pd.DataFrame) -> list[Picture]:
     """A panel a metric; of settings of mode infer the one with most models."""
-    if "throughput" not in set(frame["metric"]):
+    if not points(frame):
         return []
     own = _one_setting(point for point in points(frame) if point["setting"]["mode"] == "infer")
     found = {BY_KEY[key]: [point for point in own if key in point["metrics"]] for key in _ACROSS}
     found = {across: some for across, some in found.items() if some}
     if not found:
-        return [Picture(_NAME, _TITLE, "Not drawn: no cell of mode infer has throughput and what it is set against.")]
+        return [
+            Picture(
+                _NAME,
+                _TITLE,
+                "Not drawn: no cell of mode infer has throughput and what it is set against. The page for the browser "
+                "has a chart of what else was measured.",
+            )
+        ]
     figure, grid = panels([label(across) for across in found], "", label(_UP), share=False)
     figure.set_figheight(figure.get_figheight() * 1.35)
     fronts = [_panel(grid[label(across)], across, some) for across, some in found.items()]

@@ -111,19 +111,19 @@ def _row(claim: Claim, how: Sorted, cells: Cells) -> Row:
     return Row(claim, verdict, how.relation, found, first, _reading(found, how, claim), reason)
 
 
-def find(reading: Reading, check: Check, cells: Cells) -> Finding:
+def find(reading: Reading, check: Check, cells: Cells, exact: bool = False) -> Finding:
     """The best of what was recorded for a reading: comparable with what `check` wants before not, a GPU's before a
-    CPU's, the claim's batch or else the largest, the latest."""
+    CPU's, the claim's batch or else the largest, the latest. exact: a Term's batch is a condition, not a wish."""
     readings = [reading]
     if any(term.metric == PREDICTED for term in reading.terms):  # what was measured goes before what is predicted
         terms = tuple(replace(term, metric=MEASURED) for term in reading.terms)
         readings = [replace(reading, terms=terms), reading]
     missing, best = "", None
     for one in readings:
-        options = [_alike(term, cells) for term in one.terms]
+        options = [_alike(term, cells, exact) for term in one.terms]
         common = set.intersection(*({*option} for option in options))
         if not common:
-            missing = _missing(one, cells)
+            missing = _missing(one, cells, exact)
             continue
         key = max(common, key=lambda key: _rank(key, one, check, options))
         own = [option[key] for option in options]
@@ -150,13 +150,18 @@ def _rows(term: Term, cells: Cells) -> Iterator[Cell]:
             yield cell
 
 
-def _alike(term: Term, cells: Cells) -> dict[tuple[Any, ...], Cell]:
-    """The latest number of a term in each setting that must be the same for all terms of a reading."""
+def _alike(term: Term, cells: Cells, exact: bool) -> dict[tuple[Any, ...], Cell]:
+    """The latest number of a term in each setting that must be the same for all terms of a reading; exact: at the
+    term's batch alone, at which predicted memory has to be in any case."""
     found: dict[tuple[Any, ...], Cell] = {}
     for cell in _rows(term, cells):
         if not math.isnan(_number(term, cell)):  # as it is where the status is not ok
-            if term.metric == PREDICTED and term.batch not in (None, cell["batch"]):
-                continue  # memory at another batch is another quantity
+            if (
+                (exact or term.metric == PREDICTED)
+                and term.metric not in COUNTS
+                and term.batch not in (None, cell["batch"])
+            ):
+                continue  # time and memory at another batch are other quantities
             if term.metric in COUNTS:
                 key: tuple[Any, ...] = ()
             else:
@@ -176,12 +181,14 @@ def _rank(
     return not _unlike(reading, check, cell), on_gpu, cell["batch"] == wanted, cell["batch"], cell["when"]
 
 
-def _missing(reading: Reading, cells: Cells) -> str:
+def _missing(reading: Reading, cells: Cells, exact: bool) -> str:
     for term in reading.terms:
         tried = [cell for cell in _rows(term, cells) if cell["status"] != "ok"]
-        if tried and not _alike(term, cells):
+        if tried and not _alike(term, cells, exact):
             return f"{term.metric} of {term.spec.model} {tried[-1]['status']}: {tried[-1]['note']}"
-    absent = next((term for term in reading.terms if not _alike(term, cells)), None)
+    absent = next((term for term in reading.terms if not _alike(term, cells, exact)), None)
+    if exact and absent and _alike(replace(absent, batch=None), cells, exact):
+        return f"{absent.metric} of {absent.spec.model}: recorded at other batches only"
     if absent is None:
         return f"{_words(reading.terms[0])} and what it is held against are recorded, but not alike"
     return f"no {absent.metric} of {_words(absent)} {ABSENT}"
@@ -295,7 +302,7 @@ def _verdict(found: Sequence[Finding], check: Check, claim: Claim) -> tuple[str,
     if every and off:
         return DIFFERS, off[0], _off(off[0], check, claim)
     if fitting and (not every or len(fitting) == len(found)):
-        return REPRODUCED, fitting[0], ""
+        return REPRODUCED, _nearest(fitting, check) if every else fitting[0], ""
     if open_ and not (every and (unlike or missing)):
         return AMBIGUOUS, open_[0], _open(open_[0])
     if alike and not (unlike or missing):
@@ -307,6 +314,12 @@ def _verdict(found: Sequence[Finding], check: Check, claim: Claim) -> tuple[str,
         return NOT_COMPARABLE, None, f"an absolute speed {on}"
     why = dict.fromkeys(one.missing or one.unlike for one in (*missing, *unlike))
     return NOT_MEASURED, next(iter((*alike, *unlike)), None), "; ".join(why)
+
+
+def _nearest(found: Sequence[Finding], check: Check) -> Finding:
+    """Of those that keep a bound the one that is nearest to it."""
+    pick = max if check.relation == "at most" else min
+    return pick(found, key=lambda one: one.interval[0] if one.interval else math.nan)
 
 
 def _out_of_reach(one: Finding, alike: Sequence[Finding], check: Check, claim: Claim) -> bool:

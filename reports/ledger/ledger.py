@@ -17,20 +17,14 @@ from bench.errors import UsageError
 from bench.record import Record
 from bench.spec import hint
 from reports.format import percent
+from reports.ledger.about import ABOUT
 from reports.ledger.check import TOLERANCE, Sorted
 from reports.ledger.claim import PAPERS, Claim, claims
-from reports.ledger.judging import CONTEXT, NORMS, VERDICTS, Finding, Row, frame_of, index, judge, said
+from reports.ledger.judging import CONTEXT, NORMS, NOT_MEASURED, VERDICTS, Finding, Row, frame_of, index, judge, said
 from reports.ledger.sorting import sort
 from reports.tables import compact
 from reports.templating import templates
 
-NAMES = {
-    "sgformer": "SG-Former",
-    "hmhsa": "hMHSA and cFFN",
-    "greenmim": "GreenMIM",
-    "esvit": "EsViT",
-    "beitv2": "BEiT v2",
-}
 BOUNDS = {"tolerance": percent(TOLERANCE, 0), "norms": percent(NORMS, 0)}  # words of what verdicts allow
 _COLUMNS = (
     *("id", "paper", "work", "source", "model", "quantity", "published", "numbers", "resolution", "unit", "verdict"),
@@ -115,12 +109,15 @@ def to_csv(judged: Sequence[Row]) -> str:
 
 
 def to_json(judged: Sequence[Row]) -> str:
-    """The same with all readings: an object of `summary` (a number a verdict), `papers` (the same of each) and
+    """The same with all readings: an object of `summary` (a number a verdict), `papers` (of each, with `missing`) and
     `claims`."""
     papers = [paper for paper in PAPERS if any(row.claim.paper == paper for row in judged)]
     content = {
         "summary": _counts(judged),
-        "papers": {paper: _counts([row for row in judged if row.claim.paper == paper]) for paper in papers},
+        "papers": {
+            paper: {**_counts([row for row in judged if row.claim.paper == paper]), "missing": ABOUT[paper].missing}
+            for paper in papers
+        },
         "claims": [{**_plain(row), "readings": [_finding(one) for one in row.found]} for row in judged],
     }
     return json.dumps(content, indent=1, allow_nan=False) + "\n"
@@ -173,23 +170,31 @@ def summary(judged: Sequence[Row]) -> pd.DataFrame:
     """How many claims came to which verdict: a row a paper, and one of all where there are several."""
     papers = [paper for paper in PAPERS if any(row.claim.paper == paper for row in judged)]
     table = [
-        {"paper": NAMES[paper], **_counts([row for row in judged if row.claim.paper == paper])} for paper in papers
+        {"paper": ABOUT[paper].name, **_counts([row for row in judged if row.claim.paper == paper])} for paper in papers
     ]
     return pd.DataFrame([*table, {"paper": "all", **_counts(judged)}] if len(table) > 1 else table)
 
 
-def section(paper: str, judged: Sequence[Row]) -> dict[str, str]:
-    """Title, summary and Markdown tables of a paper: what is or could be tested; context."""
+def section(paper: str, judged: Sequence[Row]) -> dict[str, Any]:
+    """What is said of the paper, summary and Markdown tables of a paper: what is or could be tested; context."""
     tested = [_cells(row) for row in judged if row.verdict != CONTEXT]
     context = [_cells(row) for row in judged if row.verdict == CONTEXT]
     columns = ["id", "source", "model", "quantity", "published", "reason"]
     return {
-        "title": NAMES[paper],
+        "about": ABOUT[paper],
         "line": line(judged),
         "tested": compact(pd.DataFrame(tested)),
         "context": compact(pd.DataFrame(context, columns=columns).rename(columns={"reason": "why"})),
         "contexts": str(len(context)),
     }
+
+
+def measured(row: Row) -> str:
+    """What the verdict rests on, as words, with which reading that is where there are several; "" without a verdict."""
+    if row.first is None or row.verdict == NOT_MEASURED:
+        return ""
+    label = f" ({row.first.label})" if len(row.found) > 1 and row.first.label else ""
+    return f"{said(row.first, row.claim)}{label}"
 
 
 def _cells(row: Row) -> dict[str, str]:
@@ -200,7 +205,7 @@ def _cells(row: Row) -> dict[str, str]:
         "model": claim.printed,
         "quantity": claim.quantity if row.verdict != CONTEXT else claim.metric,
         "published": claim.text,
-        "measured": said(row.first, claim) if row.first else "",
+        "measured": measured(row),
         "verdict": row.verdict,
         "reading": row.reading,
         "reason": row.reason,

@@ -50,8 +50,8 @@ class Evidence:
 
     def measure(self, formula: str, *terms: Term) -> Finding:
         """A number from records, wherever they are of (`reports.ledger.check.FORMULAS`): a GPU's before a CPU's, the
-        largest batch, the latest. A Term without batch is of any; terms are of one batch and one setting."""
-        return find(Reading(formula, terms), _ANY, self.cells)
+        largest batch, the latest. A Term without batch is of any, and of counts at each; terms are of one setting."""
+        return find(Reading(formula, terms), _ANY, self.cells, exact=True)
 
     def pair(
         self,

@@ -104,6 +104,7 @@ def table(rows: Sequence[Mapping[str, str | Pair]], title: str = "") -> Table:
 
 def _measured(pair: Pair, notes: _Notes, alone: bool) -> str:
     if not pair.measured:
-        return NONE + notes(NOT_HERE if pair.missing.endswith(ABSENT) else pair.missing)
+        absent = all(reason.endswith(ABSENT) for reason in pair.missing.split("; "))
+        return NONE + notes(NOT_HERE if absent else pair.missing)
     mark = MARKS.get(pair.verdict, "")
     return f"{pair.measured}{f' {mark}' if mark else ''}{'' if alone else notes(pair.place)}"

@@ -7,9 +7,9 @@ import pandas as pd
 
 from reports.figures import Picture
 from reports.ledger import ledger
-from reports.ledger.judging import Row, said
+from reports.ledger.about import ABOUT, About, touched
+from reports.ledger.judging import Row
 from reports.papers import exhibits
-from reports.papers.about import ABOUT, About, touched
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import MARKS, Exhibit
 
@@ -17,16 +17,14 @@ from reports.papers.exhibit import MARKS, Exhibit
 @dataclass(frozen=True)
 class Section:
     """paper: one of `reports.ledger.claim.PAPERS`; rows: its part of the ledger; line: how many of its claims came to
-    which verdict; claims: the Markdown table of those that are or could be tested; contexts: how many are not."""
+    which verdict; claims: the Markdown table of those that are or could be tested."""
 
     paper: str
-    name: str
     about: About
     rows: tuple[Row, ...]
     line: str
     exhibits: tuple[Exhibit, ...]
     claims: str
-    contexts: str
 
 
 def sections(evidence: Evidence) -> list[Section]:
@@ -37,8 +35,7 @@ def sections(evidence: Evidence) -> list[Section]:
 def _section(evidence: Evidence, paper: str) -> Section:
     rows = tuple(row for row in evidence.rows if row.claim.paper == paper)
     table = ledger.section(paper, rows)
-    shown = tuple(exhibits(evidence, paper))
-    return Section(paper, table["title"], ABOUT[paper], rows, table["line"], shown, table["tested"], table["contexts"])
+    return Section(paper, ABOUT[paper], rows, table["line"], tuple(exhibits(evidence, paper)), table["tested"])
 
 
 def pictures(found: Iterable[Section]) -> list[Picture]:
@@ -52,7 +49,7 @@ def headlines(found: Iterable[Section]) -> pd.DataFrame:
     rows = []
     for one in found:
         by_id = {row.claim.id: row for row in one.rows}
-        rows += [_headline(one.name, by_id[number]) for number in one.about.headlines]
+        rows += [_headline(one.about.name, by_id[number]) for number in one.about.headlines]
     return pd.DataFrame(rows)
 
 
@@ -64,8 +61,8 @@ def _headline(paper: str, row: Row) -> dict[str, str]:
         "of": claim.printed,
         "quantity": claim.quantity,
         "published": claim.text,
-        "measured": said(row.first, claim) if row.first else "",
+        "measured": ledger.measured(row),
         "verdict": f"{mark} {row.verdict}".strip(),
-        "why, or how": row.reason or row.reading,
+        "why, or where": row.reason or (row.first.place if row.first else ""),
         "claim": claim.id,
     }

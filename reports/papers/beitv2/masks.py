@@ -2,6 +2,7 @@
 
 from reports.figures import Picture
 from reports.figures.mask_occupancy import METRIC, TITLE, draw
+from reports.papers.drawn import drawn
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Exhibit, table
 
@@ -20,5 +21,5 @@ def masks(evidence: Evidence) -> Exhibit:
         "Section 3.1: block-wise masking",
         _TEXT,
         (table([{"of a mask": words, "mean": evidence.pair(evidence.by_id.get(one))} for words, one in _ROWS]),),
-        tuple(draw(evidence.frame)) or (missing,),
+        tuple(drawn("beitv2", draw, evidence.frame, missing)),
     )

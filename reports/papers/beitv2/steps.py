@@ -8,8 +8,10 @@ from reports.baselines import untagged
 from reports.figures import Picture
 from reports.figures.step_sections import NAME, TITLE, draw
 from reports.ledger.check import PREDICTED, Term
+from reports.papers.drawn import drawn
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Exhibit, Pair, Table, table
+from reports.papers.units import PERCENT
 from reports.steps import cells
 from reports.steps import table as sections
 
@@ -34,16 +36,16 @@ _PARTS: tuple[tuple[str, str, Arguments, Arguments], ...] = (
 )
 # What is published of the time and memory of training.
 _PUBLISHED = ("beitv2-048", "beitv2-049", "beitv2-050", "beitv2-052", "beitv2-069", "beitv2-070", "beitv2-071")
-_SPEED = "beitv2-049"
 _TEXT = """\
 The paper prints no cost of its pre-training, and its authors a single remark. What a part adds is a step with it
 against one that is alike but for it, in percent of the latter: the CLS head's two late layers (without:
 `cls_head=False`), the network that gives the targets (`targets=given`), three layers of decoder in place of one
-(`decoder_depth=1`), and the fast route in place of the official data flow (`impl=reference`). MACs are of one image,
-step MACs of forward and backward together. Sections are of one batch, that at which most costs were told apart: of
-each cost the whole, then shares of it. Time is of steps with marks at the borders of sections, which take time too;
-memory is what is alive at the predicted peak, of which all but activations is weights, gradients, the optimizer's
-states and inputs."""
+(`decoder_depth=1`), and the fast route in place of the official data flow (`impl=reference`). Where a step without a
+part was not timed, "Where a step goes" has the time of each section. MACs are of one image, step MACs of forward and
+backward together. Sections are of one batch, that at which most costs were told apart: of each cost the whole, then
+shares of it. Time is of steps with marks at the borders of sections, which take time too; memory is what is alive at
+the predicted peak, of which all but activations is weights, gradients, the optimizer's states and inputs. What is
+published of training's cost is of other hardware or of other models, so nothing measured here stands beside it."""
 
 
 def steps(evidence: Evidence) -> Exhibit:
@@ -63,7 +65,7 @@ def steps(evidence: Evidence) -> Exhibit:
             *(() if told.empty else (Table(told, title="Where a step goes"),)),
             table([_said(evidence, one) for one in _PUBLISHED], "Published of training's cost"),
         ),
-        tuple(draw(own)) or (missing,),
+        tuple(drawn("beitv2", draw, own, missing)),
     )
 
 
@@ -73,7 +75,7 @@ def _part(evidence: Evidence, part: str, model: str, both: Arguments, without: A
     )
     costs = {
         heading: evidence.pair(
-            None, evidence.measure("increase", Term(with_it, metric), Term(without_it, metric)), scale=0.01
+            None, evidence.measure("increase", Term(with_it, metric), Term(without_it, metric)), PERCENT
         )
         for heading, metric in _COSTS.items()
     }
@@ -82,11 +84,9 @@ def _part(evidence: Evidence, part: str, model: str, both: Arguments, without: A
 
 def _said(evidence: Evidence, one: str) -> dict[str, str | Pair]:
     row = evidence.by_id[one]
-    speed = Term(Spec(_MIM, mode="pretrain"), "throughput")
-    found = evidence.measure("value", speed) if one == _SPEED else None
     return {
         "of": row.claim.printed,
         "quantity": f"{row.claim.metric} ({row.claim.text.partition(' ')[2]})",
-        "cost": evidence.pair(row, found),
+        "cost": evidence.pair(row),
         "conditions": row.claim.conditions,
     }

@@ -3,12 +3,12 @@
 import math
 from dataclasses import replace
 
-from reports.format import number
 from reports.ledger.check import Term
 from reports.ledger.judging import Finding, Row
 from reports.ledger.models import MISSING
-from reports.papers.evidence import Evidence, published
-from reports.papers.exhibit import NONE, Pair
+from reports.papers.evidence import Evidence
+from reports.papers.exhibit import Pair
+from reports.papers.quoted import derived, quoted
 from reports.roster import Entry
 
 _UNSAID = "the table has none"
@@ -20,10 +20,9 @@ def claim(evidence: Evidence, source: str, printed: str, metric: str) -> Row | N
     return evidence.claim(printed, metric, source, "EsViT")
 
 
-def accuracy(evidence: Evidence, source: str, printed: str, metric: str) -> str:
+def accuracy(evidence: Evidence, source: str, printed: str, metric: str) -> Pair:
     """A printed accuracy; none is measured."""
-    row = claim(evidence, source, printed, metric)
-    return published(row) if row else NONE
+    return quoted(claim(evidence, source, printed, metric), _UNSAID)
 
 
 def measured(evidence: Evidence, formula: str, metric: str, *entries: Entry) -> Finding:
@@ -41,8 +40,7 @@ def pair(evidence: Evidence, source: str, one: Entry, metric: str) -> Pair:
 
 def shares(evidence: Evidence, source: str, one: Entry, base: Entry) -> tuple[float, Finding]:
     """A row's throughput, that of `base` being 1: of printed numbers (NaN without one), and in one setting here."""
-    rows = [claim(evidence, source, each.printed, "throughput") for each in (one, base)]
-    own, other = (row.claim.value if row else math.nan for row in rows)
+    own, other = (row.claim.value if row else math.nan for row in _throughputs(evidence, source, one, base))
     if one != base:
         return own / other, measured(evidence, "ratio", "throughput", one, base)
     found = measured(evidence, "value", "throughput", base)
@@ -52,4 +50,9 @@ def shares(evidence: Evidence, source: str, one: Entry, base: Entry) -> tuple[fl
 def share_pair(evidence: Evidence, source: str, one: Entry, base: Entry) -> Pair:
     """`shares` as words."""
     printed, found = shares(evidence, source, one, base)
-    return replace(evidence.pair(None, found, unsaid=_UNSAID), published=number(printed, _DIGITS))
+    rows = filter(None, _throughputs(evidence, source, one, base))
+    return replace(evidence.pair(None, found, unsaid=_UNSAID), published=derived(printed, _DIGITS, *rows))
+
+
+def _throughputs(evidence: Evidence, source: str, *entries: Entry) -> list[Row | None]:
+    return [claim(evidence, source, one.printed, "throughput") for one in entries]

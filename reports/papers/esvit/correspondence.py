@@ -12,10 +12,10 @@ from reports.papers.exhibit import NONE, Exhibit, Table, table
 from reports.tables import CORRESPONDENCE
 
 _TEXT = """
-An image and its view, flipped and with other colours: of the ten regions whose features match best, accuracy is the
-share that match exactly the place where they were, distance how far off the match is on average. The paper's are of
-trained weights and 50,000 images of ImageNet's validation set, so nothing measured here stands beside them. Grids of
-different size are not strictly comparable: on a finer one neighbours are nearer, and there are more of them.
+An image and its view, flipped and grey: of the ten regions whose features match best, accuracy is the share that match
+exactly the place where they were, distance how far off the match is on average. The paper's are of trained weights and
+50,000 images of ImageNet's validation set, so nothing measured here stands beside them. Grids of different size are not
+strictly comparable: on a finer one neighbours are nearer, and there are more of them.
 """
 _PUBLISHED = ("DINO DeiT-S (monolithic), L_V", "EsViT Swin-T, L_V", "EsViT Swin-T, L_V+L_R")
 _CLAIMED = {"accuracy": "correspondence_accuracy", "distance (px)": "correspondence_distance_error"}

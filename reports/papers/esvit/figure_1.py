@@ -13,13 +13,14 @@ from reports.ledger.judging import Finding
 from reports.papers.esvit.backbones import claim, measured, shares
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Exhibit
+from reports.papers.units import MEGA
 from reports.roster import DINO, PRINTED_1, TABLE_1, Entry
 from reports.style import look_of
 from reports.tables import escape
 
 _TITLE = "Linear accuracy over throughput and parameters"
 _SPEED, _SIZE = "throughput, DINO's ViT-B/8 being 1", "parameters (M)"
-_UNITS = {_SPEED: 1.0, _SIZE: 1e6}
+_UNITS = {_SPEED: 1.0, _SIZE: MEGA}
 # Those that were probed and not fine-tuned.
 _ROWS = {one.printed: one for one in PRINTED_1 if "fine-tuned" not in one.printed}
 

@@ -1,17 +1,18 @@
 """EsViT's table 1: backbones of self-supervised methods, their size, speed and published accuracy."""
 
-from reports.format import number
 from reports.papers.esvit.backbones import accuracy, pair, share_pair
 from reports.papers.evidence import Evidence, published
 from reports.papers.exhibit import NONE, Exhibit, Pair, Table, table
+from reports.papers.quoted import derived
 from reports.roster import DINO, PRINTED_1, TABLE_1
 
 _TEXT = """
 Compare quotients, not images a second: the paper says neither what hardware its throughputs are of nor at which batch.
 Its Swins have those of Swin's paper times 1007 / 940.4, the quotient of two papers' numbers of DeiT-S, cut off to whole
 numbers (last table): very probably converted and not measured. iBOT prints another throughput of Swin-T than EsViT
-does. `~` is the paper's mark of an estimate. Accuracies are as published; nothing was trained here. MoCo-v3's ViT-B/7
-and ViT-L/7 have batch norm in place of layer norm; timm's ViTs with layer norm stand for them.
+does. `~` is the paper's mark of an estimate, and ours of a quotient of one. Accuracies are as published; nothing was
+trained here. MoCo-v3's ViT-B/7 and ViT-L/7 have batch norm in place of layer norm; timm's ViTs with layer norm stand
+for them.
 """
 
 # What the text says of one row against another: the claim, and of what. That of SimCLR-v2 names no model of EsViT's.
@@ -70,13 +71,15 @@ def _said(evidence: Evidence) -> Table:
 
 
 def _elsewhere(evidence: Evidence) -> Table:
-    theirs, swins = (evidence.by_id[id].claim.value for id in _CONVERSION)
+    conversion = [evidence.by_id[id] for id in _CONVERSION]
+    theirs, swins = (row.claim.value for row in conversion)
 
     def printed(id: str) -> str:
         return published(evidence.by_id[id]) if id else NONE
 
     def converted(id: str) -> str:
-        return number(evidence.by_id[id].claim.value * theirs / swins, 4) if id else NONE
+        row = evidence.by_id.get(id)
+        return derived(row.claim.value * theirs / swins, 4, row, *conversion) if row else NONE
 
     return table(
         [

@@ -18,19 +18,10 @@ from reports.ledger.judging import (
 )
 from reports.papers.evidence import Evidence, interval, published
 from reports.papers.exhibit import Exhibit, Pair, Table, table
-from reports.papers.greenmim.steps import (
-    BODIES,
-    GIGA,
-    MIB,
-    ONE_MASK,
-    PERCENT,
-    Cells,
-    found,
-    plain,
-    settled,
-    step,
-    tables_of,
-)
+from reports.papers.greenmim.steps import BODIES, ONE_MASK, TableRow, plain, step, tables_of
+from reports.papers.quoted import quoted
+from reports.papers.settled import found, settled
+from reports.papers.units import GIGA, MIB, PERCENT
 from reports.tables import MEMORY
 
 # In the paper's order, last what its authors told the press.
@@ -74,7 +65,7 @@ def _said(evidence: Evidence) -> Table:
     return table([_claim(row, list(bases)) for row in rows], "What is said")
 
 
-def _claim(row: Row, bases: Sequence[str]) -> Cells:
+def _claim(row: Row, bases: Sequence[str]) -> TableRow:
     claim, by_base = row.claim, {one.label: one for one in row.found}
     unit = claim.text.partition(" ")[2]
     why = f": {row.reason}" if row.reason and row.verdict != NOT_MEASURED else ""  # else the cells say why
@@ -98,7 +89,7 @@ def _against(row: Row, one: Finding | None) -> Pair:
     return Pair(measured=interval(one, row.claim.scale), verdict=verdict, place=one.place)
 
 
-def _steps(evidence: Evidence, body: str) -> list[Cells]:
+def _steps(evidence: Evidence, body: str) -> list[TableRow]:
     """GreenMIM's step and those of its bases."""
     green, simmim = f"greenmim_{body}", f"simmim_{body}"
     specs = {
@@ -109,7 +100,7 @@ def _steps(evidence: Evidence, body: str) -> list[Cells]:
     }
     own, *_ = every = list(specs.values())
     timed, held = (settled(evidence, metrics, every) for metrics in (("throughput",), MEMORY))
-    rows: list[Cells] = []
+    rows: list[TableRow] = []
     for words, spec in specs.items():
         speed, memory, macs = (Term(spec, metric) for metric in ("throughput", PREDICTED, "macs"))
         value = found(evidence, timed, "value", speed)
@@ -144,16 +135,13 @@ def _theirs(evidence: Evidence) -> Table:
         for model in _THEIR_MODELS
         for metric in _THEIR_NUMBERS
     }
-    rows = [
-        {"model": model, **{words: _quoted(claims[model, metric]) for metric, words in _THEIR_NUMBERS.items()}}
+    rows: list[TableRow] = [
+        {"model": model, **{words: quoted(claims[model, metric]) for metric, words in _THEIR_NUMBERS.items()}}
         for model in _THEIR_MODELS
     ]
     first = next(row.claim for row in claims.values() if row)
-    return replace(table(rows, f"What a third party prints: {first.work}"), notes=(f"{first.conditions}.",))
-
-
-def _quoted(row: Row | None) -> str:
-    return published(row) if row else ""
+    printed = table(rows, f"What a third party prints: {first.work}")
+    return replace(printed, notes=(f"{first.conditions}.", *printed.notes))
 
 
 def _others(evidence: Evidence) -> str:

@@ -3,12 +3,14 @@
 from dataclasses import replace
 
 from reports import grouping
+from reports.figures import Picture
 from reports.figures.group_size import draw as draw_cost
 from reports.figures.masked_windows import draw as draw_windows
 from reports.ledger.check import Term
+from reports.papers.drawn import drawn
 from reports.papers.evidence import Evidence, interval
 from reports.papers.exhibit import Exhibit, Pair, Table, table
-from reports.papers.greenmim.steps import Cells, drawn, family, step
+from reports.papers.greenmim.steps import TableRow, family, step
 
 _GREEN = step("greenmim_swin_base")
 _PACKED = {  # claim -> what it is, and where our number of it is in the details of `padding`
@@ -29,8 +31,12 @@ them. The paper says that cost grows with the square of the group size, but for 
 
 Above the floor: by how much attention's multiply-accumulates exceed those without any padding."""
 _MISSING = (
-    "no `padding` of a GreenMIM was recorded, as by `python run_bench.py run greenmim_swin_base mode=pretrain "
-    "metrics=padding`."
+    "Not drawn: no `padding` of a GreenMIM was recorded, as by `python run_bench.py run greenmim_swin_base "
+    "mode=pretrain metrics=padding`."
+)
+_DRAWN = (
+    (draw_cost, Picture("group_size", "Cost over group size", _MISSING)),
+    (draw_windows, Picture("masked_windows", "Masked windows and their groups", _MISSING)),
 )
 
 
@@ -47,12 +53,12 @@ def group_size(evidence: Evidence) -> Exhibit:
         "the figure of the group-size analysis, whose curve is in no text; tokens a stage are the released code's",
         _TEXT,
         (_packed(evidence), *rules),
-        (*drawn(draw_cost(frame), "group_size", "Cost over group size", _MISSING), *draw_windows(frame)),
+        tuple(picture for draw, none in _DRAWN for picture in drawn("greenmim", draw, frame, none)),
     )
 
 
 def _packed(evidence: Evidence) -> Table:
-    rows: list[Cells] = [
+    rows: list[TableRow] = [
         {"of": words, "number": _number(evidence, id, field)} for id, (words, field) in _PACKED.items()
     ]
     return table(rows, "What is packed: Swin-B at 224 px, mask ratio 0.75")

@@ -1,38 +1,33 @@
 """Steps of GreenMIM's pre-training and of what it is held against: their Specs, and their numbers in one setting."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 
 import pandas as pd
 
 from bench.spec import JsonScalar, Spec
 from reports import arguments
-from reports.baselines import GREENMIM, models_of, untagged
-from reports.figures import Picture
+from reports.baselines import GREENMIM, models_of
 from reports.figures.mask_ratio import DEFAULT, MASK_RATIO
-from reports.frame import measured
 from reports.ledger.check import PREDICTED, Term
 from reports.ledger.judging import Finding
+from reports.papers.drawn import of_models
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Pair, Table, table
+from reports.papers.settled import found, settled
 from reports.tables import MEMORY
 
 BODIES: Mapping[str, str] = {"Swin-B": "swin_base", "Swin-T": "swin_tiny"}  # the paper's, and one that a CPU can time
 WINDOW, DECODER_DEPTH = "window", "decoder_depth"
 DEFAULTS: Mapping[str, float] = {WINDOW: 7, DECODER_DEPTH: 1, MASK_RATIO: DEFAULT}  # of both bodies at 224 px
 COSTS = ("time", "peak memory", "MACs")
-PERCENT, MIB, GIGA = 0.01, 2**20, 1e9
 ONE_MASK = (
     "Time, memory and MACs are of one random mask, the same in all cells of one size and mask ratio: their intervals "
     "hold no variation over masks."
 )
 
 _TIMES = ("throughput", "latency")
-_SETTING = ["metric", "device", "precision", "batch", "compile", "attention", "layout"]
-_PLACE = ["environment", "preset"]  # which predicted memory doesn't depend on
-_ELSEWHERE = "recorded, but not in the setting of the others"
 
-Cells = Mapping[str, str | Pair]  # a row of a table: column -> words
+TableRow = Mapping[str, str | Pair]  # column -> words
 
 
 def step(model: str, side: int = 224, **given: JsonScalar) -> Spec:
@@ -49,8 +44,8 @@ def altered(model: str, argument: str, value: float) -> Spec:
 def plain(evidence: Evidence) -> Evidence:
     """The steps of the BODIES alone; an argument that says a default at 224 px is left out, as `altered` does."""
     models = {f"{family}_{body}" for family in ("greenmim", "simmim") for body in BODIES.values()}
-    rows = evidence.frame
-    rows = rows[rows["model"].map(untagged).isin(models) & rows["mode"].eq("pretrain")]
+    rows = of_models(evidence.frame, models)
+    rows = rows[rows["mode"] == "pretrain"]
     at_224 = rows["size"] == "224"
     return Evidence(
         rows.assign(arguments=rows["arguments"].where(~at_224, rows["arguments"].map(_plain))), evidence.rows
@@ -59,37 +54,6 @@ def plain(evidence: Evidence) -> Evidence:
 
 def _plain(words: str) -> str:
     return " ".join(word for word in words.split() if not arguments.read(word).items() <= DEFAULTS.items())
-
-
-def settled(evidence: Evidence, metrics: Sequence[str], specs: Sequence[Spec]) -> Evidence:
-    """The numbers of one of `metrics` in one setting, so that they compare: where most of `specs` have one.
-
-    Of several a GPU's goes before a CPU's, then the larger batch, the earlier of `metrics`, the later in time.
-    """
-    rows = pd.concat([measured(evidence.frame, metric) for metric in metrics])
-    settings = [
-        Evidence(own, evidence.rows)
-        for metric, same in rows.groupby("metric")
-        for _, own in same.groupby(_SETTING if metric == PREDICTED else [*_SETTING, *_PLACE])
-    ]
-
-    def rank(one: Evidence) -> tuple[int, bool, int, int, pd.Timestamp]:
-        first = one.frame.iloc[0]
-        found = [one.measure("value", Term(spec, first["metric"])) for spec in specs]
-        count = sum(each.interval is not None for each in found)
-        on_gpu = first["device"].startswith("cuda")
-        return count, on_gpu, first["batch"], -metrics.index(first["metric"]), one.frame["when"].max()
-
-    return max(settings, key=rank, default=Evidence(rows.iloc[:0], evidence.rows))
-
-
-def found(evidence: Evidence, within: Evidence, formula: str, *terms: Term) -> Finding:
-    """A number from `within`, the setting of its column, or why it has none; of all evidence where it was recorded."""
-    own = within.measure(formula, *terms)
-    if own.interval is not None:
-        return own
-    anywhere = evidence.measure(formula, *terms)
-    return anywhere if anywhere.interval is None else replace(own, missing=_ELSEWHERE)
 
 
 def relative(evidence: Evidence, formula: str, specs: Sequence[Spec], base: Spec) -> list[dict[str, Finding]]:
@@ -111,12 +75,12 @@ def relative(evidence: Evidence, formula: str, specs: Sequence[Spec], base: Spec
     return [costs(spec) for spec in specs]
 
 
-def tables_of(rows: Mapping[str, Sequence[Cells]]) -> tuple[Table, ...]:
+def tables_of(rows: Mapping[str, Sequence[TableRow]]) -> tuple[Table, ...]:
     """A Table a body: the paper's own, the first, in any case; others where something of them was measured."""
     return tuple(table(own, body) for i, (body, own) in enumerate(rows.items()) if i == 0 or any_measured(own))
 
 
-def any_measured(rows: Sequence[Cells]) -> bool:
+def any_measured(rows: Sequence[TableRow]) -> bool:
     """Whether there is a number of ours in any row."""
     return any(isinstance(cell, Pair) and cell.measured for row in rows for cell in row.values())
 
@@ -124,10 +88,4 @@ def any_measured(rows: Sequence[Cells]) -> bool:
 def family(frame: pd.DataFrame) -> pd.DataFrame:
     """The rows of GreenMIM's models and their bases, for pictures."""
     own = models_of(GREENMIM)
-    names = {*own, *(name.replace("greenmim", "simmim") for name in own)}
-    return frame[frame["model"].map(untagged).isin(names).astype(bool)]
-
-
-def drawn(pictures: Sequence[Picture], name: str, title: str, missing: str) -> tuple[Picture, ...]:
-    """The pictures, or one without figure that says what is missing."""
-    return tuple(pictures) or (Picture(name, title, f"Not drawn: {missing}"),)
+    return of_models(frame, {*own, *(name.replace("greenmim", "simmim") for name in own)})

@@ -1,20 +1,21 @@
 """A step over an argument of the model's constructor: what its values cost against the default."""
 
 from collections.abc import Sequence
-from dataclasses import replace
+
+import pandas as pd
 
 from reports.figures import Picture
 from reports.figures.cost_argument import draw
 from reports.figures.picture import file_names
+from reports.papers.drawn import drawn
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Table
 from reports.papers.greenmim.steps import (
     BODIES,
     COSTS,
     DEFAULTS,
-    Cells,
+    TableRow,
     altered,
-    drawn,
     family,
     plain,
     relative,
@@ -28,7 +29,7 @@ def tables(evidence: Evidence, argument: str, values: Sequence[float]) -> tuple[
     known, others = plain(evidence), [value for value in values if value != DEFAULTS[argument]]
     name = argument.replace("_", " ")
 
-    def rows(model: str) -> list[Cells]:
+    def rows(model: str) -> list[TableRow]:
         found = relative(known, "ratio", [altered(model, argument, value) for value in others], step(model))
         costs = {
             value: {f"{cost} (x)": evidence.pair(None, one) for cost, one in own.items()}
@@ -45,7 +46,11 @@ def tables(evidence: Evidence, argument: str, values: Sequence[float]) -> tuple[
 
 def pictures(evidence: Evidence, argument: str) -> tuple[Picture, ...]:
     """Cost over the argument, of GreenMIM's models alone: other papers' models have arguments of that name too."""
-    [drawn_as], [name] = file_names("cost_argument", [argument]), file_names("greenmim", [argument])
-    own = [replace(one, name=name) for one in draw(family(evidence.frame)) if one.name == drawn_as]
-    missing = f"no cost of a GreenMIM was recorded at two values of `{argument}`."
-    return drawn(own, name, f"Cost over {argument.replace('_', ' ')}", missing)
+    [name] = file_names("cost_argument", [argument])
+    missing = f"Not drawn: no cost of a GreenMIM was recorded at two values of `{argument}`."
+
+    def own(frame: pd.DataFrame) -> list[Picture]:
+        return [one for one in draw(frame) if one.name == name]
+
+    none = Picture(name, f"Cost over {argument.replace('_', ' ')}", missing)
+    return tuple(drawn("greenmim", own, family(evidence.frame), none))

@@ -5,9 +5,8 @@ from reports.papers.exhibit import Exhibit, table
 from reports.papers.greenmim.steps import (
     BODIES,
     ONE_MASK,
-    PERCENT,
     WINDOW,
-    Cells,
+    TableRow,
     altered,
     any_measured,
     plain,
@@ -15,6 +14,7 @@ from reports.papers.greenmim.steps import (
     step,
 )
 from reports.papers.greenmim.sweep import pictures
+from reports.papers.units import PERCENT
 
 _DOUBLED = 14
 _SAID = {"time": "greenmim-006", "peak memory": "greenmim-007"}  # of the paper's body
@@ -34,7 +34,7 @@ def window(evidence: Evidence) -> Exhibit:
     )
 
 
-def _row(evidence: Evidence, body: str, model: str) -> Cells:
+def _row(evidence: Evidence, body: str, model: str) -> TableRow:
     [found] = relative(plain(evidence), "increase", [altered(model, WINDOW, _DOUBLED)], step(model))
     said = _SAID if body == next(iter(BODIES)) else {}
     claims = {cost: evidence.by_id[said[cost]] if cost in said else None for cost in found}

@@ -10,7 +10,7 @@ from reports.papers.drawn import drawn
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Exhibit, Pair, table
 from reports.papers.hmhsa.looked import shown
-from reports.papers.hmhsa.models import MODELS
+from reports.papers.hmhsa.models import MODELS, as_compared
 
 _CLAIM = "hm-10"  # of the mean over the bases
 _IN_TABLE = MODELS[1:]  # the table has no DeiT-Ti
@@ -53,8 +53,8 @@ def ccs(evidence: Evidence) -> Exhibit:
 
 
 def _found(evidence: Evidence, model: str) -> Pair:
-    """The CCS of a model, of trained weights where such were looked at, and what it is of."""
-    rows = measured(evidence.frame, "ccs")
+    """The CCS of a model as the paper has it, of trained weights where such were looked at, and what it is of."""
+    rows = measured(as_compared(evidence.frame), "ccs")
     rows = rows[rows["model"].map(untagged).eq(model).astype(bool)]
     if rows.empty:
         return Pair(unsaid=_UNSAID, missing=f"no ccs of {model} is recorded")

@@ -1,10 +1,13 @@
-"""The models of hMHSA's table 1: each base, and what stands here for it with hMHSA and cFFN. Data, and their Specs."""
+"""The models of hMHSA's table 1: each base, and what stands here for it with hMHSA and cFFN; their terms and rows."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
 
+import pandas as pd
+
 from bench.spec import JsonScalar, Spec
 from reports.ledger.check import Term
+from reports.papers.drawn import of_models
 
 COUNT = "macs_fvcore"  # of the explicit path, as most papers count, whatever route a model takes by default
 
@@ -27,7 +30,6 @@ MODELS = (
     Changed("NextViT-S", "2207.05501", "NextViT-S + hMHSA + cFFN", "nextvit_small", "hmhsa_nextvit_small"),
 )
 NAMES = tuple(name for one in MODELS for name in (one.base, one.ours))
-PERCENT = 0.01
 
 
 def term(
@@ -37,5 +39,12 @@ def term(
     batch: int | None = None,
     arguments: Mapping[str, JsonScalar] = {},
 ) -> Term:
-    """A metric of a model at a square size; batch: the one that is preferred, the largest if none."""
+    """A metric of a model at a square size, at that batch alone, or at any."""
     return Term(Spec(model, size=(side, side), model_args=tuple(arguments.items())), metric, batch)
+
+
+def as_compared(frame: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the models as table 1 compares them: no argument changed, at 224 px, deployed."""
+    rows = of_models(frame, NAMES)
+    plain = (rows["arguments"] == "") & (rows["size"] == "224")
+    return rows[plain & (rows["mode"] == "infer") & (rows["form"] != "training")]

@@ -7,10 +7,10 @@ from reports.baselines import untagged
 from reports.figures import Picture
 from reports.figures.cost_shares import draw
 from reports.format import percent
-from reports.papers.drawn import drawn, of_models
+from reports.papers.drawn import drawn
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Exhibit, Pair, table
-from reports.papers.hmhsa.models import MODELS, NAMES
+from reports.papers.hmhsa.models import MODELS, as_compared
 
 _KINDS = {"attention": "attention", "FFN": "FFNs"}
 _COSTS = {"params": "parameters", "macs": "MACs"}
@@ -26,8 +26,7 @@ _NONE = Picture(
 
 def shares(evidence: Evidence) -> Exhibit:
     """Shares of parameters and MACs, of each base and of what the paper makes of it; with time as a picture."""
-    frame = of_models(evidence.frame, NAMES)
-    frame = frame[(frame["mode"] == "infer") & (frame["size"] == "224") & (frame["arguments"] == "")]
+    frame = as_compared(evidence.frame)
     parts = costs.parts(frame)
     rows: list[dict[str, str | Pair]] = [
         {

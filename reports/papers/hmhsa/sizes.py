@@ -6,16 +6,17 @@ from reports.ledger.check import PREDICTED
 from reports.papers.drawn import drawn, of_models
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Exhibit, Pair, Table, table
-from reports.papers.hmhsa.models import COUNT, MODELS, NAMES, PERCENT, term
+from reports.papers.hmhsa.models import COUNT, MODELS, NAMES, term
+from reports.papers.units import GIGA, MIB, PERCENT
 
 _SIZES = ((384, "CIFAR-100"), (448, "Stanford Dogs"))
-_MIB = 2.0**20
 
 _TEXT = """
 The paper fine-tunes on CIFAR-100 at 384 px and on Stanford Dogs at 448; its accuracies are in no text that was found,
 and it prints no cost at these sizes. So the table says what remains there of the savings. MACs are fvcore's, of the
-route that the paper describes. Memory is predicted, of one image, by the route that is quickest there. So are the
-picture's plain MACs: a route may take more of them for maps that it doesn't store.
+route that the paper describes. Memory is of one image and of the route that is quickest there: predicted, or of the
+allocator where a GPU was used; the notes say which. The picture's plain MACs are of that route too: it may take more
+of them for maps that it doesn't store.
 """
 _NONE = Picture(
     "reduction_size",
@@ -44,10 +45,10 @@ def _at(evidence: Evidence, side: int, title: str) -> Table:
         rows.append(
             {
                 "model": one.printed,
-                "MACs of the base (G)": evidence.pair(None, evidence.measure("value", base), 1e9),
-                "with hMHSA, cFFN (G)": evidence.pair(None, evidence.measure("value", ours), 1e9),
+                "MACs of the base (G)": evidence.pair(None, evidence.measure("value", base), GIGA),
+                "with hMHSA, cFFN (G)": evidence.pair(None, evidence.measure("value", ours), GIGA),
                 "saved of MACs (%)": evidence.pair(None, evidence.measure("saving", ours, base), PERCENT),
-                "memory of the base (MiB)": evidence.pair(None, evidence.measure("value", memory[1]), _MIB),
+                "memory of the base (MiB)": evidence.pair(None, evidence.measure("value", memory[1]), MIB),
                 "saved of memory (%)": evidence.pair(None, evidence.measure("saving", *memory), PERCENT),
             }
         )

@@ -7,6 +7,7 @@ from reports.ledger.check import PREDICTED, Term
 from reports.papers.drawn import drawn, of_models
 from reports.papers.evidence import Evidence
 from reports.papers.exhibit import Exhibit, Pair, Table, table
+from reports.papers.units import GIGA, MIB
 
 SIZES = (224, 448, 672, 896)
 MODELS = (  # registered, as a reader calls its attention
@@ -15,7 +16,6 @@ MODELS = (  # registered, as a reader calls its attention
     ("swin_tiny_patch4_window7_224", "windows"),
     ("pvt_v2_b2", "spatially reduced"),
 )
-_MIB = 2.0**20
 
 _TEXT = """
 The paper prints accuracies at 384 px and no cost; so nothing is published beside these numbers. The released code
@@ -39,8 +39,8 @@ def resolution(evidence: Evidence) -> Exhibit:
         "no table of SG-Former's; its claim that self-attention at fine grain stays affordable",
         _TEXT.strip(),
         (
-            _over_sizes(evidence, "macs", 1e9, "MACs of one image (G)"),
-            _over_sizes(evidence, PREDICTED, _MIB, "Peak memory of one image (MiB)"),
+            _over_sizes(evidence, "macs", GIGA, "MACs of one image (G)"),
+            _over_sizes(evidence, PREDICTED, MIB, "Peak memory of one image (MiB)"),
         ),
         tuple(drawn("sgformer", draw, frame[frame["mode"] == "infer"], _NONE)),
     )

@@ -1,4 +1,4 @@
-"""What a section says of its paper before any number: title, what of it is known to be missing, and how it was read."""
+"""What is said of a paper before any number: its title, what of it is known to be missing, and how it was read."""
 
 from collections.abc import Mapping
 from typing import NamedTuple
@@ -10,11 +10,12 @@ from reports.tables import CORRESPONDENCE
 
 
 class About(NamedTuple):
-    """prefixes: how the names of the zoo's models of the paper begin; metrics: what only its section tells of any
-    model. headlines: the claims, by id, that the summary of a report has. missing: what of the paper was in no text
-    that could be read, so that no number of it stands anywhere. readings: where paper, text and code disagree, and
-    which was measured."""
+    """name: as readers call it. prefixes: how the names of the zoo's models of the paper begin; metrics: what only its
+    section tells of any model. headlines: the claims, by id, that the summary of a report has. missing: what of the
+    paper was in no text that could be read, so that no number of it stands anywhere. readings: where paper, text and
+    code disagree, and which was measured."""
 
+    name: str
     title: str
     arxiv: str
     prefixes: tuple[str, ...]
@@ -26,6 +27,7 @@ class About(NamedTuple):
 
 ABOUT: Mapping[str, About] = {
     "sgformer": About(
+        "SG-Former",
         "SG-Former: Self-guided Transformer with Evolving Token Reallocation",
         "2308.12216",
         ("sgformer_",),
@@ -39,17 +41,19 @@ ABOUT: Mapping[str, About] = {
         ),
     ),
     "hmhsa": About(
+        "hMHSA and cFFN",
         "Vision Transformer with Attention Map Hallucination and FFN Compaction",
         "2306.10875",
         ("hmhsa_",),
         ("hm-05", "hm-06", "hm-01", "hm-02", "hm-03", "hm-04"),
         (
-            "absolute numbers of tables 1 to 8: only differences are known, of some rows",
+            "the numbers of tables 1 to 8, but for some differences and one accuracy of table 5",
             "the individual values of CCS in table 4",
         ),
         ("No code is released: the models are one reading of the paper's text.",),
     ),
     "greenmim": About(
+        "GreenMIM",
         "Green Hierarchical Vision Transformer for Masked Image Modeling",
         "2205.13515",
         ("greenmim_", "simmim_"),
@@ -62,6 +66,7 @@ ABOUT: Mapping[str, About] = {
         ),
     ),
     "esvit": About(
+        "EsViT",
         "Efficient Self-supervised Vision Transformers for Representation Learning",
         "2106.09785",
         ("esvit_",),
@@ -74,6 +79,7 @@ ABOUT: Mapping[str, About] = {
         CORRESPONDENCE,
     ),
     "beitv2": About(
+        "BEiT v2",
         "BEiT v2: Masked Image Modeling with Vector-Quantized Visual Tokenizers",
         "2208.06366",
         ("beitv2_",),
