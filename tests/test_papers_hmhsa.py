@@ -19,6 +19,7 @@ from reports.papers.hmhsa import EXHIBITS
 from reports.papers.hmhsa.ablations import TABLES
 from reports.papers.hmhsa.models import MODELS
 from reports.style import styled
+from tests.exhibits import note, row, rows
 from tests.small_hmhsa import on_meta
 
 NAMES = ("shares", "reductions", "ablations", "ccs", "galleries", "sizes", "throughput")
@@ -58,23 +59,6 @@ def _value(metric, given):
     number, *bounds = given if isinstance(given, tuple) else (given,)
     interval = {"samples": ((number,),), "interval": tuple(bounds)} if bounds else {}
     return Value(metric, unit, number, **interval)
-
-
-def rows(table):
-    """A table's rows: heading -> words."""
-    return table.rows.to_dict("records")
-
-
-def row(table, name):
-    [found] = [one for one in rows(table) if next(iter(one.values())) == name]
-    return found
-
-
-def note(table, words):
-    """What the number of a missing cell says."""
-    number = words.removeprefix("- ")
-    [found] = [one for one in table.notes if one.startswith(number)]
-    return found.removeprefix(f"{number} ")
 
 
 def test_without_records_each_missing_number_has_its_reason(exhibits):

@@ -21,6 +21,7 @@ from reports.papers.sgformer.resolution import MODELS, SIZES
 from reports.papers.sgformer.throughput import READINGS
 from reports.papers.sgformer.variants import VARIANTS
 from reports.style import styled
+from tests.exhibits import note, row, rows
 
 NAMES = ("variants", "peers", "throughput", "resolution", "context", "significance")
 UNITS = {"params": "1", "macs": "MAC", "throughput": "img/s"}
@@ -59,23 +60,6 @@ def _value(metric, given):
     number, *bounds = given if isinstance(given, tuple) else (given,)
     interval = {"samples": ((number,),), "interval": tuple(bounds)} if bounds else {}
     return Value(metric, UNITS.get(metric, "B"), number, **interval)
-
-
-def rows(table):
-    """A table's rows: heading -> words."""
-    return table.rows.to_dict("records")
-
-
-def row(table, name):
-    [found] = [one for one in rows(table) if next(iter(one.values())) == name]
-    return found
-
-
-def note(table, words):
-    """What the number of a missing cell says."""
-    number = words.removeprefix("- ")
-    [found] = [one for one in table.notes if one.startswith(number)]
-    return found.removeprefix(f"{number} ")
 
 
 def test_without_records_all_is_published_and_each_missing_number_has_its_reason(exhibits):
