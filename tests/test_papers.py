@@ -281,3 +281,14 @@ def test_pictures_of_one_name_are_refused(few, tmp_path, monkeypatch):
     monkeypatch.setattr("reports.report.pictures", lambda *_: [replace(one, title="other") for one in twice])
     with pytest.raises(ValueError, match="two pictures are called"):
         report.write(few, tmp_path)
+
+
+def test_memory_that_failed_is_said_though_it_was_not_predicted_either(environment):
+    failed = Value("peak_memory", "B", None, status="failed", note="no room")
+    spec = Spec("sgformer_s", device="cuda")
+    record = Record(spec, preset("quick", 1), environment, (failed,), "2026-11-22T05:00:00+00:00")
+    found = evidence([record]).measure("value", Term(Spec("sgformer_s"), "peak_live_bytes", 1))
+    assert found.missing == "peak_memory of sgformer_s failed: no room"
+    skipped = replace(record, values=(replace(failed, status="skipped"),))
+    found = evidence([skipped]).measure("value", Term(Spec("sgformer_s"), "peak_live_bytes", 1))
+    assert found.missing.startswith("no peak_live_bytes of sgformer_s")  # a CPU skips the other in any case

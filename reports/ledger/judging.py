@@ -37,6 +37,7 @@ VERDICTS = ("reproduced", "differs", "ambiguous", "not comparable", "not measure
 REPRODUCED, DIFFERS, AMBIGUOUS, NOT_COMPARABLE, NOT_MEASURED = VERDICTS
 CONTEXT = "context"
 ABSENT = "is recorded"  # how the reason ends where nothing was even tried
+_SKIPPED = " skipped: "
 NORMS = 0.05  # by which fvcore's count, that of norms included, is above that of products, at most and generously
 
 _SAME = ("device", "precision", "batch", "compile", "attention", "layout")
@@ -118,26 +119,33 @@ def find(reading: Reading, check: Check, cells: Cells, exact: bool = False) -> F
     if any(term.metric == PREDICTED for term in reading.terms):  # what was measured goes before what is predicted
         terms = tuple(replace(term, metric=MEASURED) for term in reading.terms)
         readings = [replace(reading, terms=terms), reading]
-    missing, best = "", None
+    missing: list[str] = []
+    best = None
     for one in readings:
         options = [_alike(term, cells, exact) for term in one.terms]
         common = set.intersection(*({*option} for option in options))
         if not common:
-            missing = _missing(one, cells, exact)
+            missing.append(_missing(one, cells, exact))
             continue
         key = max(common, key=lambda key: _rank(key, one, check, options))
         own = [option[key] for option in options]
         try:
             interval = FORMULAS[one.formula](*map(_interval, one.terms, own))
         except ZeroDivisionError:
-            missing = f"{_words(one.terms[-1])}: a {one.terms[-1].metric} of 0 is nothing to hold another against"
+            words = f"a {one.terms[-1].metric} of 0 is nothing to hold another against"
+            missing.append(f"{_words(one.terms[-1])}: {words}")
             continue
         found = Finding(one.label, interval, unlike=_unlike(one, check, own[0]), place=_place(one, own[0]))
         if best is None or not found.unlike:
             best = found
         if not best.unlike:
             return best
-    return best or Finding(reading.label, missing=missing)
+    return best or Finding(reading.label, missing=_telling(missing))
+
+
+def _telling(reasons: Sequence[str]) -> str:
+    """Of several reasons the first that tells of something that was tried; the last where all are skips or absences."""
+    return next((one for one in reasons if not one.endswith(ABSENT) and _SKIPPED not in one), reasons[-1])
 
 
 def _rows(term: Term, cells: Cells) -> Iterator[Cell]:

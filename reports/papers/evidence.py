@@ -37,7 +37,7 @@ class Evidence:
     def claim(self, printed: str, metric: str, source: str = "", work: str = "") -> Row | None:
         """The row of a number by the model's and the quantity's printed names; source and work are how these begin.
 
-        Of several a confirmed one goes before one that was read in a quotation, then the first.
+        Of several a confirmed one goes before a secondary one, then the first.
         """
         found = [
             row
@@ -79,7 +79,7 @@ class Evidence:
 
 
 def published(row: Row) -> str:
-    """A claim's number as printed, without its unit; marked where it was read in a quotation."""
+    """A claim's number as printed, without its unit; marked where that is secondary."""
     claim = row.claim
     text = claim.text.split(" ")[0] if claim.numbers else claim.text
     mark = SECONDARY if claim.confidence == "secondary" else ""

@@ -12,8 +12,8 @@ def quoted(row: Row | None, unsaid: str = UNSAID) -> Pair:
 
 
 def derived(value: float, digits: int, *rows: Row) -> str:
-    """A number worked out from claims, as words: an estimate if one of them is, and marked if one was read in a
-    quotation; "" for NaN."""
+    """A number worked out from claims, as words: an estimate if one of them is, and marked if one is secondary;
+    "" for NaN."""
     about = "~" if any(row.claim.about for row in rows) else ""
     mark = SECONDARY if any(row.claim.confidence == "secondary" for row in rows) else ""
     text = number(value, digits)

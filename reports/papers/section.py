@@ -39,9 +39,8 @@ def _section(evidence: Evidence, paper: str) -> Section:
 
 
 def pictures(found: Iterable[Section]) -> list[Picture]:
-    """Every picture of the sections, each name once."""
-    every = (picture for one in found for exhibit in one.exhibits for picture in exhibit.pictures)
-    return list({picture.name: picture for picture in every}.values())
+    """Every picture of the sections."""
+    return [picture for one in found for exhibit in one.exhibits for picture in exhibit.pictures]
 
 
 def headlines(found: Iterable[Section]) -> pd.DataFrame:
