@@ -28,8 +28,10 @@ def draw(frame: pd.DataFrame) -> list[Picture]:
     for axes, cost in zip(figure.subplots(len(costs), sharex=True, squeeze=False)[:, 0], costs, strict=True):
         wide = rows.pivot(index="series", columns="kind", values=cost).reindex(index=series).fillna(0.0)
         left = pd.Series(0.0, index=series)
-        for name in set(series) - set(rows.loc[rows[cost].notna(), "series"]):
-            axes.text(0.01, series.index(name), "not measured", va="center", fontsize=8)
+        told = set(rows.loc[rows[cost].notna(), "series"])
+        for place, name in enumerate(series):  # in order, so that the file has the same bytes each time
+            if name not in told:
+                axes.text(0.01, place, "not measured", va="center", fontsize=8)
         for kind in kinds:
             colour, hatch = FILLS[shares.KINDS.index(kind)]
             axes.barh(series, wide[kind], left=left, color=colour, hatch=hatch, edgecolor="white", label=kind)
